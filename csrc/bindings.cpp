@@ -1,0 +1,103 @@
+// The border to Python: the only file that knows pybind11. Tensors cross as addresses and sizes.
+#include <pybind11/pybind11.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cpu/api.h"
+
+namespace py = pybind11;
+
+namespace ft {
+
+#define FT_ISA_ROW(isa) namespace isa { const CpuTable& table(); }
+FT_ISA_LIST
+#undef FT_ISA_ROW
+
+namespace {
+
+struct Isa {
+  const char* name;
+  const CpuTable* table;
+  bool supported;
+};
+
+bool cpu_supports(const std::string& isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (isa == "avx2") {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  }
+  if (isa == "avx512") {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  }
+#endif
+  return isa == "baseline";
+}
+
+// From the least to the most capable, as the build lists them.
+const std::vector<Isa>& isas() {
+  static const std::vector<Isa> all = {
+#define FT_ISA_ROW(isa) Isa{#isa, &isa::table(), cpu_supports(#isa)},
+      FT_ISA_LIST
+#undef FT_ISA_ROW
+  };
+  return all;
+}
+
+const Isa& choose_isa() {
+  const char* forced = std::getenv("FASTTRACK_ISA");
+  const Isa* best = nullptr;
+  std::string known;
+  for (const Isa& isa : isas()) {
+    known += std::string(known.empty() ? "" : ", ") + isa.name;
+    if (forced != nullptr && isa.name == std::string(forced)) {
+      if (!isa.supported) throw std::runtime_error("FASTTRACK_ISA=" + std::string(forced) + ": this CPU lacks it");
+      return isa;
+    }
+    if (isa.supported) best = &isa;
+  }
+  if (forced != nullptr) {
+    throw std::runtime_error("FASTTRACK_ISA must be one of " + known + ", got '" + forced + "'");
+  }
+  return *best;
+}
+
+const Isa& isa() {
+  static const Isa& chosen = choose_isa();
+  return chosen;
+}
+
+template <class T>
+T* at(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void regression_loss(uintptr_t prediction, uintptr_t target, uintptr_t weight, uintptr_t value, uintptr_t grad,
+                     int64_t n, int form, float a, float c, float scale, bool reduced) {
+  const RegressionLossArgs args{at<const float>(prediction), at<const float>(target), at<const float>(weight),
+                                at<float>(value),            at<float>(grad),         n,
+                                {static_cast<Loss>(form), a, c}, scale,               reduced};
+  py::gil_scoped_release release;
+  isa().table->regression_loss(args);
+}
+
+py::list isa_list() {
+  py::list out;
+  for (const Isa& isa : isas()) out.append(py::make_tuple(isa.name, isa.supported));
+  return out;
+}
+
+}  // namespace
+}  // namespace ft
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "Compiled kernels of fasttrack: plain addresses and sizes in, nothing allocated.";
+  ft::isa();  // a wrong FASTTRACK_ISA fails the import, with its reason
+  m.def("isa", [] { return std::string(ft::isa().name); }, "instruction set in use");
+  m.def("isas", &ft::isa_list, "(name, supported by this CPU) of every instruction set in this build");
+  m.def("regression_loss", &ft::regression_loss);
+}

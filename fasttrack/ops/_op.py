@@ -1,0 +1,121 @@
+"""The life of a call: from the public function to a launcher, eagerly or under ``torch.compile``.
+
+Eager calls go straight to the launcher that ``dispatch`` picks; ``autograd.Function`` comes in only when a
+gradient is asked for. Under ``torch.compile``, tracing and function transforms the same call goes through
+``torch.ops.fasttrack.<name>``, which has a fake implementation and the same backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fasttrack import dispatch, native
+from fasttrack.dispatch import Row
+
+__all__ = ["Gradient", "Op", "cpu_row", "reference_row"]
+
+_LIBRARY = torch.library.Library("fasttrack", "DEF")
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Backward of an op, in the two-part form that ``autograd.Function`` and ``torch.library`` share.
+
+    Args:
+        setup: ``setup(ctx, inputs, output)`` saves what the backward needs.
+        backward: ``backward(ctx, *grad_outputs)`` → one gradient (or None) per input.
+    """
+
+    setup: Callable[..., None]
+    backward: Callable[..., Any]
+
+
+class Op:
+    """One op: schema, backend rows, fake implementation, gradient.
+
+    Args:
+        name: ``torch.ops.fasttrack.<name>``.
+        schema: arguments and results in torch.library's notation.
+        rows: backends, best first; the last is the reference, which runs under plain autograd.
+        meta: same arguments → empty outputs of the right shape, dtype and device.
+        gradient: backward of the kernels; None where only the reference can be differentiated.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        schema: str,
+        rows: tuple[Row, ...],
+        meta: Callable[..., Any],
+        gradient: Gradient | None = None,
+    ) -> None:
+        self.name, self.gradient = name, gradient
+        dispatch.register(name, rows)
+        _LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+        _LIBRARY.impl(name, self._launch, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"fasttrack::{name}", meta, lib=_LIBRARY)
+        self._functions: dict[str, Any] = {}
+        if gradient is not None:
+            torch.library.register_autograd(
+                f"fasttrack::{name}", gradient.backward, setup_context=gradient.setup, lib=_LIBRARY
+            )
+            self._functions = {row.backend: _function_class(name, row, gradient) for row in rows}
+        self.overload = getattr(torch.ops.fasttrack, name).default
+
+    def _launch(self, *args: Any) -> Any:
+        return dispatch.choose(self.name, args).run(*args)
+
+    def __call__(self, *args: Any, backend: str | None = None) -> Any:
+        """Run the op; ``backend`` is the explicit choice, None the automatic one."""
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        if torch.compiler.is_compiling() or any(type(t) not in _PLAIN for t in tensors):
+            return self._traced(args, backend)
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return self._traced(args, backend)
+        row = dispatch.choose(self.name, args, backend)
+        if row.backend == "reference" or not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+            return row.run(*args)
+        if self.gradient is None:
+            # The kernel has no backward; the reference, under plain autograd, has.
+            return dispatch.choose(self.name, args, "reference").run(*args)
+        return self._functions[row.backend].apply(*args)
+
+    def _traced(self, args: tuple[Any, ...], backend: str | None) -> Any:
+        if backend is None:
+            return self.overload(*args)
+        if torch.compiler.is_compiling():
+            raise ValueError(
+                f"{self.name}: backend= cannot be set inside torch.compile; use FASTTRACK_BACKEND or fasttrack.use_backend"
+            )
+        with dispatch.use_backend(backend):
+            return self.overload(*args)
+
+
+def _function_class(name: str, row: Row, gradient: Gradient) -> Any:
+    """The ``autograd.Function`` of one row of an op."""
+    members = {
+        "forward": staticmethod(row.run),
+        "setup_context": staticmethod(gradient.setup),
+        "backward": staticmethod(gradient.backward),
+    }
+    return type(f"{name}_{row.backend}", (torch.autograd.Function,), members)
+
+
+def cpu_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:
+    """Row of a C++ kernel: it also needs the compiled extension."""
+
+    def reason(*args: Any) -> str | None:
+        return native.why_not() or why_not(*args)
+
+    return Row("cpu", reason, run, native.why_not)
+
+
+def reference_row(run: Callable[..., Any]) -> Row:
+    """Row of the reference: runs everywhere."""
+    return Row("reference", lambda *_: None, run, lambda: None)

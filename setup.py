@@ -1,0 +1,153 @@
+"""Build of the compiled extension ``fasttrack._C``; everything else is in pyproject.toml.
+
+One shared object holds the CPU kernels once per instruction set (picked at run time) and, where nvcc
+is found, the CUDA kernels. It is not linked to torch: pointers and sizes cross the border, so one
+build serves every torch. ``FASTTRACK_BUILD`` decides what is built:
+
+  auto  CPU kernels, and CUDA kernels when nvcc is found (default)
+  cpu   CPU kernels only
+  cuda  both; a missing nvcc is an error
+  none  no extension: reference and Triton kernels only
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+MODES = ("auto", "cpu", "cuda", "none")
+CUDA_ARCHITECTURES = (80, 90, 100)
+
+
+def build_mode() -> str:
+    mode = os.environ.get("FASTTRACK_BUILD", "auto")
+    if mode not in MODES:
+        raise SystemExit(f"FASTTRACK_BUILD must be one of {', '.join(MODES)}, got {mode!r}")
+    return mode
+
+
+def isa_flags() -> dict[str, list[str]]:
+    """Compiler flags of each instruction set the CPU kernels are compiled for."""
+    sets: dict[str, list[str]] = {"baseline": []}
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        sets["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
+        sets["avx512"] = [*sets["avx2"], "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq"]
+    return sets
+
+
+def find_nvcc() -> str | None:
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if home and (Path(home) / "bin" / "nvcc").exists():
+        return str(Path(home) / "bin" / "nvcc")
+    if found := shutil.which("nvcc"):
+        return found
+    default = Path("/usr/local/cuda/bin/nvcc")
+    return str(default) if default.exists() else None
+
+
+class BuildKernels(build_ext):
+    """Compiles every ``csrc/cpu/*.cpp`` once per instruction set and links the objects into one module."""
+
+    def build_extension(self, ext: Extension) -> None:
+        if self.compiler.compiler_type != "unix":
+            raise SystemExit(
+                "the CPU kernels need g++ or clang++ (GCC vector extensions); "
+                "set FASTTRACK_BUILD=none to install without compiled kernels"
+            )
+        # Vector types in signatures stay inside one object file: their ABI note does not concern us.
+        common = ["-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast"]
+        common += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi"]
+        openmp = self.openmp_flags()
+        include = [str(ROOT / "csrc"), *self.pybind11_include(), *self.compiler.include_dirs]
+        sets, temp = isa_flags(), Path(self.build_temp)
+        names = " ".join(f"FT_ISA_ROW({name})" for name in sets)
+        objects = self.compile_to(ext.sources, temp, include, [*common, *openmp, f"-DFT_ISA_LIST={names}"])
+        kernels = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / "cpu").glob("*.cpp"))
+        for name, flags in sets.items():
+            level = {"baseline": 0, "avx2": 1, "avx512": 2}[name]
+            define = [f"-DFT_ISA={name}", f"-DFT_ISA_LEVEL={level}"]
+            objects += self.compile_to(kernels, temp / name, include, [*common, *openmp, *flags, *define])
+        objects += self.cuda_objects(temp / "cuda")
+        self.compiler.link_shared_object(
+            objects, self.get_ext_fullpath(ext.name), extra_postargs=[*openmp, "-s"], target_lang="c++"
+        )
+
+    def compile_to(self, sources: list[str], out: Path, include: list[str], flags: list[str]) -> list[str]:
+        if self.parallel is None:
+            self.parallel = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
+        out.mkdir(parents=True, exist_ok=True)
+        objects, running = [], []
+        compiler = [*self.compiler.compiler_cxx] if self.compiler.compiler_cxx else ["c++"]
+        for source in sources:
+            target = out / (Path(source).stem + ".o")
+            objects.append(str(target))
+            command = [*compiler, *flags, *(f"-I{d}" for d in include), "-c", str(ROOT / source), "-o", str(target)]
+            running.append((source, subprocess.Popen(command)))
+            if len(running) >= self.parallel:
+                self.finish(*running.pop(0))
+        for item in running:
+            self.finish(*item)
+        return objects
+
+    @staticmethod
+    def finish(source: str, process: subprocess.Popen[bytes]) -> None:
+        if process.wait() != 0:
+            raise SystemExit(f"compiling {source} failed; FASTTRACK_BUILD=none installs without compiled kernels")
+
+    @staticmethod
+    def pybind11_include() -> list[str]:
+        import pybind11
+        import sysconfig
+
+        return [pybind11.get_include(), sysconfig.get_paths()["include"]]
+
+    def openmp_flags(self) -> list[str]:
+        """``-fopenmp`` where the compiler has it: without it the kernels run on one thread."""
+        compiler = (self.compiler.compiler_cxx or ["c++"])[0]
+        with tempfile.TemporaryDirectory() as folder:
+            probe = Path(folder) / "probe.cpp"
+            probe.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+            command = [compiler, "-fopenmp", str(probe), "-o", str(probe.with_suffix(""))]
+            found = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        if not found:
+            self.announce("fasttrack: this compiler has no OpenMP; the CPU kernels will use one thread", level=3)
+        return ["-fopenmp"] if found else []
+
+    def cuda_objects(self, out: Path) -> list[str]:
+        sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+        mode, nvcc = build_mode(), find_nvcc()
+        if mode == "cuda" and nvcc is None:
+            raise SystemExit("FASTTRACK_BUILD=cuda: nvcc was not found (set CUDA_HOME); use FASTTRACK_BUILD=cpu")
+        if mode == "cpu" or nvcc is None or not sources:
+            return []
+        out.mkdir(parents=True, exist_ok=True)
+        archs = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES]
+        archs.append(f"-gencode=arch=compute_{CUDA_ARCHITECTURES[-1]},code=compute_{CUDA_ARCHITECTURES[-1]}")
+        flags = ["-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{ROOT / 'csrc'}", "-cudart", "static"]
+        gate = ["-Xptxas", "--warn-on-spills,--warn-on-local-memory-usage", "-Werror", "all-warnings"]
+        objects = []
+        for source in sources:
+            objects.append(str(out / (source.stem + ".o")))
+            subprocess.run([nvcc, *flags, *gate, *archs, "-c", str(source), "-o", objects[-1]], check=True)
+        return objects
+
+
+def extensions() -> list[Extension]:
+    return [] if build_mode() == "none" else [Extension("fasttrack._C", sources=["csrc/bindings.cpp"])]
+
+
+setup(
+    packages=[*find_packages(include=["fasttrack", "fasttrack.*"]), "fasttrack.kernels"],
+    package_dir={"fasttrack": "fasttrack", "fasttrack.kernels": "kernels"},
+    package_data={"fasttrack": ["py.typed"]},
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildKernels},
+)

@@ -1,0 +1,49 @@
+"""What every test shares: the data folder, NaN-poisoned memory, and the compiled extension."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+# A top-level `kernels` on sys.path would shadow other packages of that name; `python -m pytest` from the
+# root puts the root there. In-place checkouts (PYTHONPATH) are fine: fasttrack is found before kernels is asked for.
+if "" in sys.path and Path.cwd() == ROOT and "fasttrack" not in {Path(p).name for p in sys.path}:
+    sys.path.remove("")
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+def data_root() -> Path:
+    """The folder of FASTTRACK_DATA: skips where the variable is unset, fails where it is wrong."""
+    value = os.environ.get("FASTTRACK_DATA")
+    if not value:
+        pytest.skip("FASTTRACK_DATA is not set: it names a folder with sequences/ and weights/")
+    root = Path(value)
+    missing = [name for name in ("sequences", "weights") if not (root / name).is_dir()]
+    if missing:
+        pytest.fail(f"FASTTRACK_DATA={value}: no folder {', '.join(missing)} in it")
+    return root
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    return data_root()
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """torch.empty and friends hand out NaN, so that an output cell nobody wrote fails its test."""
+
+    def poison(make):
+        def poisoned_make(*args, **kwargs):
+            out = make(*args, **kwargs)
+            return out.fill_(float("nan")) if out.is_floating_point() else out.fill_(-77)
+
+        return poisoned_make
+
+    for name in ("empty", "empty_like", "empty_strided"):
+        monkeypatch.setattr(torch, name, poison(getattr(torch, name)))
+    monkeypatch.setattr(torch.Tensor, "new_empty", poison(torch.Tensor.new_empty))

@@ -1,0 +1,244 @@
+"""The contract: every op × case × dtype × backend against the float64 reference, and nothing less."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import fasttrack
+from fasttrack import dispatch, ops
+from fasttrack.errors import BackendUnavailable
+from fasttrack.spec import all_specs
+from fasttrack.spec.base import outputs_of
+
+SPECS = all_specs()
+BACKENDS = ("reference", "cpu")
+
+
+def ident(spec):
+    options = [str(v) for v in spec.cases[0].make().values() if isinstance(v, str)]
+    return "-".join([spec.name, *options])
+
+
+def grid(*, gradients=False):
+    for spec in SPECS:
+        if gradients and not spec.gradients:
+            continue
+        for case in spec.cases:
+            if not case.tests:
+                continue
+            for dtype in spec.dtypes:
+                yield pytest.param(spec, case, dtype, id=f"{ident(spec)}-{case.name}-{str(dtype)[6:]}")
+
+
+def call(spec, arguments, backend):
+    """Result on a backend, or a skip with the backend's own reason."""
+    try:
+        return getattr(ops, spec.name)(**arguments, backend=backend)
+    except BackendUnavailable as refusal:
+        if backend in dispatch.required() and "did not load" in str(refusal):
+            raise
+        pytest.skip(next(line for line in str(refusal).splitlines() if f" {backend}:" in line).strip())
+
+
+def assert_admits(tolerance, got, truth, what):
+    from fasttrack.spec.base import error_of
+
+    assert got.shape == truth.shape, f"{what}: shape {tuple(got.shape)}, wanted {tuple(truth.shape)}"
+    assert tolerance.admits(got, truth), f"{what}: errors {error_of(got, truth)} beyond {tolerance}"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("spec", "case", "dtype"), grid())
+def test_forward(spec, case, dtype, backend, poisoned):
+    arguments = case.make(dtype)
+    before = {k: v.clone() for k, v in arguments.items() if isinstance(v, Tensor)}
+    got = outputs_of(call(spec, arguments, backend))
+    truth = outputs_of(spec.truth(arguments))
+    assert len(got) == len(truth)
+    for i, (g, t) in enumerate(zip(got, truth, strict=True)):
+        assert_admits(spec.tolerance_of(dtype), g, t, f"output {i}")
+    for name, value in before.items():
+        assert torch.equal(arguments[name], value), f"{name} was changed by the call"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("spec", "case", "dtype"), grid())
+def test_non_contiguous(spec, case, dtype, backend):
+    arguments = case.make(dtype)
+    strided = dict(arguments)
+    for name, value in arguments.items():
+        if isinstance(value, Tensor) and value.dim() > 0:
+            # Every other element of a larger tensor, with the axes laid out backwards.
+            axes = tuple(reversed(range(value.dim())))
+            wide = torch.full((*[n for n in value.permute(axes).shape], 2), -7, dtype=value.dtype)
+            wide[..., 0] = value.permute(axes)
+            strided[name] = wide[..., 0].permute(axes)
+    for g, t in zip(
+        outputs_of(call(spec, strided, backend)), outputs_of(call(spec, arguments, backend)), strict=True
+    ):
+        assert_admits(spec.tolerance_of(dtype), g, t.double(), "strided against contiguous")
+
+
+def gradients_of(function, arguments, names):
+    """Gradients of Σ output·cos(index) in the named tensors."""
+    leaves = {n: arguments[n].detach().clone().requires_grad_() for n in names}
+    outputs = outputs_of(function(**{**arguments, **leaves}))
+    total = sum(
+        (o * torch.cos(torch.arange(o.numel(), dtype=torch.float64).reshape(o.shape)).to(o.dtype)).sum()
+        for o in outputs
+    )
+    return torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+
+
+def differentiable(spec, arguments):
+    return [n for n in spec.gradients if isinstance(arguments.get(n), Tensor)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("spec", "case", "dtype"), grid(gradients=True))
+def test_gradients(spec, case, dtype, backend, poisoned):
+    arguments = case.make(dtype)
+    names = differentiable(spec, arguments)
+    wide = {k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in arguments.items()}
+    truth = gradients_of(spec.reference, wide, names)
+    got = gradients_of(lambda **kw: call(spec, kw, backend), arguments, names)
+    for name, g, t in zip(names, got, truth, strict=True):
+        assert_admits(spec.tolerance_of(dtype, gradient=True), g, t, f"gradient in {name}")
+    # One gradient alone takes the kernel's own path where asking for all takes another.
+    for name, t in zip(names, truth, strict=True):
+        (g,) = gradients_of(lambda **kw: call(spec, kw, backend), arguments, [name])
+        assert_admits(spec.tolerance_of(dtype, gradient=True), g, t, f"gradient in {name} alone")
+
+
+def small_cases(*, gradients=False):
+    for spec in SPECS:
+        if gradients and not spec.gradients:
+            continue
+        for case in spec.cases:
+            tensors = [v for v in case.make().values() if isinstance(v, Tensor)]
+            if case.tests and 0 < sum(v.numel() for v in tensors) <= 2500:
+                yield pytest.param(spec, case, id=f"{ident(spec)}-{case.name}")
+
+
+@pytest.mark.parametrize(("spec", "case"), small_cases(gradients=True))
+def test_gradcheck(spec, case):
+    arguments = case.make(torch.float64)
+    names = differentiable(spec, arguments)
+    leaves = [arguments[n].clone().requires_grad_() for n in names]
+
+    def function(*values):
+        return getattr(ops, spec.name)(**{**arguments, **dict(zip(names, values, strict=True))}, backend="reference")
+
+    assert torch.autograd.gradcheck(function, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize(("spec", "case"), small_cases(gradients=True))
+def test_double_backward_of_the_kernel(spec, case):
+    """grad·grad of the kernel's route against the same in float64."""
+    arguments = case.make(torch.float32)
+    names = differentiable(spec, arguments)[:1]
+    wide = {k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in arguments.items()}
+
+    def second(function, args):
+        leaf = args[names[0]].clone().requires_grad_()
+        output = outputs_of(function(**{**args, names[0]: leaf}))[0]
+        (first,) = torch.autograd.grad(output.square().sum(), leaf, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), leaf)[0]
+
+    truth = second(spec.reference, wide)
+    got = second(lambda **kw: call(spec, kw, "cpu"), arguments)
+    bound = spec.tolerance_of(torch.float32, gradient=True)
+    loose = type(bound)(bound.l2 * 20, bound.peak * 20)
+    assert_admits(loose, got, truth, "second derivative")
+    assert not loose.admits(got * 1.01, truth)
+
+
+def compiled_cases():
+    for spec in SPECS:
+        cases = [c for c in spec.cases if c.tests and not c.bench]
+        yield pytest.param(spec, cases[0], id=ident(spec))
+
+
+@pytest.mark.parametrize(("spec", "case"), compiled_cases())
+def test_compile_fullgraph(spec, case):
+    arguments = case.make(torch.float32)
+    torch._dynamo.reset()
+    function = torch.compile(getattr(ops, spec.name), fullgraph=True, backend="aot_eager")
+    for g, t in zip(outputs_of(function(**arguments)), outputs_of(spec.truth(arguments)), strict=True):
+        assert_admits(spec.tolerance_of(torch.float32), g, t, "compiled")
+    names = differentiable(spec, arguments)
+    if names:
+        wide = {k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in arguments.items()}
+        truth = gradients_of(spec.reference, wide, names)
+        for g, t in zip(gradients_of(function, arguments, names), truth, strict=True):
+            assert_admits(spec.tolerance_of(torch.float32, gradient=True), g, t, "compiled gradient")
+
+
+def canaries(truth, dtype):
+    """Wrong outputs that look right: nothing, moved by one cell, of the wrong scale."""
+    step = 1.01 if dtype in (torch.float32, torch.float64) else 1.05
+    yield "zeros", torch.zeros_like(truth)
+    yield "shifted", truth.roll(1, dims=-1) if truth.dim() else truth + truth.abs() * 0.5 + 0.5
+    yield "scaled", truth * step
+    wrong_cell = truth.clone()
+    if wrong_cell.numel():
+        wrong_cell.view(-1)[0] += wrong_cell.abs().max() + 1e-3
+    yield "one cell", wrong_cell
+
+
+@pytest.mark.parametrize("spec", [pytest.param(s, id=ident(s)) for s in SPECS])
+def test_tolerances_catch_canaries(spec):
+    """Each tolerance refuses every canary wherever the canary differs from the truth; each kind is tried."""
+    for dtype in spec.dtypes:
+        tried = set()
+        for case in spec.cases:
+            if not case.tests:
+                continue
+            arguments = case.make(dtype)
+            for truth in outputs_of(spec.truth(arguments)):
+                truth = truth.double()
+                if not truth.isfinite().all() or truth.numel() == 0:
+                    continue
+                for kind, wrong in canaries(truth, dtype):
+                    if torch.equal(wrong, truth):
+                        continue
+                    tried.add(kind)
+                    assert not spec.tolerance_of(dtype).admits(wrong, truth), f"{case.name}: {kind} was admitted"
+            for name in differentiable(spec, arguments) if case in spec.cases[:2] else ():
+                wide = {
+                    k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v
+                    for k, v in arguments.items()
+                }
+                (truth,) = gradients_of(spec.reference, wide, [name])
+                if truth is not None and truth.abs().max() > 0:
+                    bound = spec.tolerance_of(dtype, gradient=True)
+                    assert not bound.admits(torch.zeros_like(truth), truth), f"zero gradient in {name} was admitted"
+        assert tried == {"zeros", "shifted", "scaled", "one cell"}
+
+
+@pytest.mark.parametrize("name", sorted(dispatch.table()))
+def test_every_op_has_rows(name):
+    backends = [row.backend for row in dispatch.table()[name]]
+    assert backends[-1] == "reference"
+    assert "cpu" in backends
+
+
+def test_explicit_backend_never_falls_back():
+    p = torch.zeros(3, dtype=torch.float64)
+    with pytest.raises(BackendUnavailable, match=r"(?s)regression_loss: no backend .*asked for cpu.*float64"):
+        ops.square_loss(p, p, backend="cpu")
+    with fasttrack.use_backend("cpu"), pytest.raises(BackendUnavailable, match="asked for cpu"):
+        ops.square_loss(p, p)
+    with pytest.raises(ValueError, match="'tpu'"):
+        ops.square_loss(p, p, backend="tpu")
+
+
+def test_automatic_fall_back_warns_once(caplog):
+    dispatch._WARNED.clear()
+    p = torch.zeros(3, dtype=torch.float64)
+    for _ in range(2):
+        ops.square_loss(p, p)
+    warnings = [r.message for r in caplog.records if "reference" in r.message]
+    assert len(warnings) == 1
+    assert "got float64" in warnings[0]
