@@ -104,8 +104,9 @@ class BuildKernels(build_ext):
 
     @staticmethod
     def pybind11_include() -> list[str]:
-        import pybind11
         import sysconfig
+
+        import pybind11
 
         return [pybind11.get_include(), sysconfig.get_paths()["include"]]
 
@@ -131,7 +132,15 @@ class BuildKernels(build_ext):
         out.mkdir(parents=True, exist_ok=True)
         archs = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES]
         archs.append(f"-gencode=arch=compute_{CUDA_ARCHITECTURES[-1]},code=compute_{CUDA_ARCHITECTURES[-1]}")
-        flags = ["-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{ROOT / 'csrc'}", "-cudart", "static"]
+        flags = [
+            "-std=c++17",
+            "-O3",
+            "-Xcompiler",
+            "-fPIC,-fvisibility=hidden",
+            f"-I{ROOT / 'csrc'}",
+            "-cudart",
+            "static",
+        ]
         gate = ["-Xptxas", "--warn-on-spills,--warn-on-local-memory-usage", "-Werror", "all-warnings"]
         objects = []
         for source in sources:

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-# A top-level `kernels` on sys.path would shadow other packages of that name; `python -m pytest` from the
-# root puts the root there. In-place checkouts (PYTHONPATH) are fine: fasttrack is found before kernels is asked for.
-if "" in sys.path and Path.cwd() == ROOT and "fasttrack" not in {Path(p).name for p in sys.path}:
-    sys.path.remove("")
+
+
+def pytest_configure(config):
+    # `python -m pytest` puts the root on sys.path, where the folder kernels/ shadows other packages of that name.
+    if Path(sys.argv[0]).name == "__main__.py" and sys.path[0] in ("", str(ROOT)):
+        pytest.exit("run `pytest`, not `python -m pytest`: the root must not be on sys.path", returncode=4)
+
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 

@@ -11,7 +11,17 @@ from fasttrack.errors import DeviceError, DtypeError, RangeError, ShapeError
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-__all__ = ["FLOATS", "choice", "is_tensor", "number", "same_device", "same_dtype", "same_shape", "shape_error", "tensor"]
+__all__ = [
+    "FLOATS",
+    "choice",
+    "is_tensor",
+    "number",
+    "same_device",
+    "same_dtype",
+    "same_shape",
+    "shape_error",
+    "tensor",
+]
 
 
 def shape_error(op: str, argument: str, wanted: str, got: Tensor, hint: str = "") -> NoReturn:

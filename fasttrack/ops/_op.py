@@ -91,7 +91,8 @@ class Op:
             return self.overload(*args)
         if torch.compiler.is_compiling():
             raise ValueError(
-                f"{self.name}: backend= cannot be set inside torch.compile; use FASTTRACK_BACKEND or fasttrack.use_backend"
+                f"{self.name}: backend= cannot be set inside torch.compile; "
+                "use FASTTRACK_BACKEND or fasttrack.use_backend"
             )
         with dispatch.use_backend(backend):
             return self.overload(*args)

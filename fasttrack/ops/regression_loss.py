@@ -10,7 +10,7 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op, cpu_row, reference_row
-from fasttrack.spec.regression_loss import FORMS, gradient_at, reduce, value_at
+from fasttrack.spec.regression_loss import FORMS, curvature_at, gradient_at, reduce, value_at
 
 __all__ = ["focal_regression_loss", "shrinkage_loss", "square_loss", "truncated_loss"]
 
@@ -212,13 +212,17 @@ def _reference(
     prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
 ) -> tuple[Tensor, Tensor]:
     dtype = prediction.dtype
-    # Half types are computed in float32 and rounded once, as every backend does.
-    wide = dtype if dtype == torch.float64 else torch.float32
+    wide = _wide(dtype)
     p, y = prediction.to(wide), target.to(wide)
     w = None if weight is None else weight.to(wide)
     value = reduce(value_at(form, p, y, a, c), w, reduction)
     grad = _scaled(gradient_at(form, p, y, a, c), w, reduction).detach()
     return value.to(dtype), grad.to(dtype)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Dtype of the arithmetic: half types are computed in float32 and rounded once, on every backend."""
+    return dtype if dtype == torch.float64 else torch.float32
 
 
 def _scaled(per_position: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
@@ -241,35 +245,44 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
 
 
 def _backward(ctx: Any, g_value: Tensor | None, g_grad: Tensor | None) -> tuple[Any, ...]:
-    prediction, target, weight, grad = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    if torch.is_grad_enabled() or g_grad is not None or needs[1] or needs[2]:
-        found = _differentiable_backward(ctx, g_value, g_grad)
-    else:
-        found = (None if g_value is None else g_value * grad, None, None)
-    return (*found, None, None, None, None)
+    if g_value is not None and g_grad is None and not (torch.is_grad_enabled() or needs[1] or needs[2]):
+        return g_value * ctx.saved_tensors[3], None, None, None, None, None, None
+    return (*_differentiable_backward(ctx, g_value, g_grad), None, None, None, None)
 
 
 def _differentiable_backward(
     ctx: Any, g_value: Tensor | None, g_grad: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients in prediction, target and weight from formulas that autograd can differentiate again."""
-    prediction, target, weight, _ = ctx.saved_tensors
+    """Gradients in prediction, target and weight from formulas that autograd can differentiate again.
+
+    The loss is k(y)·φ(p − y) with k = exp(2a·y), exp(y) or 1, so ∂/∂y = k′/k − ∂/∂p.
+    """
     form, a, c, reduction = ctx.options
-    if g_grad is not None:
-        raise NotImplementedError("regression_loss: the saved gradient is not an output to differentiate")
-    if g_value is None:
-        return None, None, None
-    value = value_at(form, prediction, target, a, c)
-    grad = gradient_at(form, prediction, target, a, c)
-    # loss = k(y)·φ(p − y): ∂/∂y = k′/k·loss − ∂/∂p, with k = exp(2a·y), exp(y) or 1.
+    saved, needs = ctx.saved_tensors, ctx.needs_input_grad
+    dtype = saved[0].dtype
+    wide = _wide(dtype)
+    prediction, target = saved[0].to(wide), saved[1].to(wide)
+    weight = None if saved[2] is None else saved[2].to(wide)
     rate = 2 * a if form == "truncated" else (1.0 if form.startswith("shrinkage") else 0.0)
-    needs = ctx.needs_input_grad
-    return (
-        g_value * _scaled(grad, weight, reduction),
-        g_value * _scaled(rate * value - grad, weight, reduction) if needs[1] else None,
-        g_value * _scaled(value, None, reduction) if needs[2] else None,
-    )
+    # Value, first and second derivative in the prediction; each output's gradient uses two neighbours.
+    ladder = [f(form, prediction, target, a, c) for f in (value_at, gradient_at, curvature_at)]
+    total: list[Tensor | None] = [None, None, None]
+    for order, g in enumerate((g_value, g_grad)):
+        if g is None:
+            continue
+        here, above = ladder[order], ladder[order + 1]
+        parts = (
+            g * _scaled(above, weight, reduction),
+            g * _scaled(rate * here - above, weight, reduction) if needs[1] else None,
+            g * _scaled(here, None, reduction) if needs[2] else None,
+        )
+        for i, part in enumerate(parts):
+            known = total[i]
+            if part is not None:
+                total[i] = part if known is None else known + part
+    prediction_grad, target_grad, weight_grad = (None if t is None else t.to(dtype) for t in total)
+    return prediction_grad, target_grad, weight_grad
 
 
 _OP = Op(

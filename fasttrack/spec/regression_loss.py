@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from fasttrack.spec.base import Case, Cost, Spec, Tolerance
 
-__all__ = ["SPECS", "gradient_at", "reduce", "value_at"]
+__all__ = ["SPECS", "curvature_at", "gradient_at", "reduce", "value_at"]
 
 FORMS = ("truncated", "shrinkage_modified", "shrinkage_original", "focal", "square")
 
@@ -47,6 +47,21 @@ def gradient_at(form: str, prediction: Tensor, target: Tensor, a: float, c: floa
     return 2 * error
 
 
+def curvature_at(form: str, prediction: Tensor, target: Tensor, a: float, c: float) -> Tensor:
+    """∂² loss / ∂ prediction² per position (0 where a truncated loss ignores the position)."""
+    error = prediction - target
+    if form == "truncated":
+        return 2 * torch.exp(2 * a * target) * (error.abs() > c)
+    if form in ("shrinkage_modified", "shrinkage_original"):
+        ratio = error.abs() if form == "shrinkage_modified" else error
+        s = torch.sigmoid(a * (ratio - c))
+        fall = s * (1 - s)
+        return torch.exp(target) * (2 * s + 4 * a * ratio * fall + (a * error) ** 2 * fall * (1 - 2 * s))
+    if form == "focal":
+        return 6 * error.abs()
+    return torch.full_like(error, 2.0)
+
+
 def reduce(value: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     """Weight per position, then none, sum, or mean (sum over the number of positions)."""
     if weight is not None:
@@ -78,9 +93,7 @@ def shrinkage_loss(
     return _reference(f"shrinkage_{form}")(prediction, target, reduction, weight, a=a, c=c)
 
 
-def focal_regression_loss(
-    prediction: Tensor, target: Tensor, reduction: str, weight: Tensor | None = None
-) -> Tensor:
+def focal_regression_loss(prediction: Tensor, target: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
     """Σ |e|³ (the L3 loss DSLT compares with)."""
     return _reference("focal")(prediction, target, reduction, weight)
 
