@@ -12,7 +12,10 @@ namespace py = pybind11;
 
 namespace ft {
 
-#define FT_ISA_ROW(isa) namespace isa { const CpuTable& table(); }
+#define FT_ISA_ROW(isa)    \
+  namespace isa {          \
+  const CpuTable& table(); \
+  }
 FT_ISA_LIST
 #undef FT_ISA_ROW
 
@@ -78,9 +81,15 @@ T* at(uintptr_t address) {
 
 void regression_loss(uintptr_t prediction, uintptr_t target, uintptr_t weight, uintptr_t value, uintptr_t grad,
                      int64_t n, int form, float a, float c, float scale, bool reduced) {
-  const RegressionLossArgs args{at<const float>(prediction), at<const float>(target), at<const float>(weight),
-                                at<float>(value),            at<float>(grad),         n,
-                                {static_cast<Loss>(form), a, c}, scale,               reduced};
+  const RegressionLossArgs args{at<const float>(prediction),
+                                at<const float>(target),
+                                at<const float>(weight),
+                                at<float>(value),
+                                at<float>(grad),
+                                n,
+                                {static_cast<Loss>(form), a, c},
+                                scale,
+                                reduced};
   py::gil_scoped_release release;
   isa().table->regression_loss(args);
 }
