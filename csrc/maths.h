@@ -13,11 +13,11 @@
 namespace ft {
 
 // exp(x), relative error below 2e-7: x = n·ln2 + r, |r| ≤ ln2/2, a degree-6 polynomial of r, times 2ⁿ.
-// Below −87 it gives 0 and above 88 infinity; NaN stays NaN. No branch, so loops over it vectorise.
+// It saturates at exp(±87) instead of reaching 0 or infinity; NaN stays NaN. No branch: loops over it vectorise.
 FT_HD float fast_exp(float x) {
-  const float low = -87.0f, high = 88.0f;
-  float clamped = x < low ? low : x;  // comparisons keep NaN
-  clamped = clamped > high ? high : clamped;
+  const float low = -87.0f, high = 87.0f;
+  float clamped = x > low ? x : low;
+  clamped = clamped < high ? clamped : high;
   // Adding 1.5·2²³ rounds to the nearest integer and leaves it in the low mantissa bits.
   const float magic = 12582912.0f;
   const float shifted = clamped * 1.44269504f + magic;
@@ -39,8 +39,6 @@ FT_HD float fast_exp(float x) {
   value += bits;
   float result;
   std::memcpy(&result, &value, sizeof result);
-  result = x < low ? 0.0f : result;
-  result = x > high ? __builtin_inff() : result;
   return x == x ? result : x;
 }
 

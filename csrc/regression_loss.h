@@ -27,17 +27,13 @@ struct ValueGrad {
   float grad;
 };
 
-// 1 / (1 + exp(x)) and its derivative −s(1 − s), without overflow: exp only of negative numbers.
-FT_HD float falling_sigmoid(float x) {
-  const float t = fast_exp(x > 0 ? -x : x);
-  return (x > 0 ? t : 1.0f) / (1.0f + t);
-}
-
 FT_HD ValueGrad shrinkage_from(float e, float l, float slope, float weight, float a, float c) {
-  // d/dp [e²·s(a(c − l))] = 2e·s + e²·a·slope·s(1 − s), slope = dl/de
-  const float s = falling_sigmoid(a * (c - l));
-  const float value = weight * e * e * s;
-  return {value, weight * e * s * (2.0f + a * slope * e * (1.0f - s))};
+  // s = 1/(1 + t), t = exp(a(c − l)), 1 − s = t·s (fast_exp saturates, so t is finite);
+  // d/dp [e²·s] = 2e·s + e²·a·slope·s(1 − s), slope = dl/de
+  const float t = fast_exp(a * (c - l));
+  const float s = 1.0f / (1.0f + t);
+  const float base = weight * e * s;
+  return {base * e, base * (2.0f + a * slope * e * (t * s))};
 }
 
 FT_HD ValueGrad regression_loss_at(const LossParams& k, float p, float y) {
