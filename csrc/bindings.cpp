@@ -7,6 +7,9 @@
 #include <vector>
 
 #include "cpu/api.h"
+#ifdef FT_WITH_CUDA
+#include "cuda/api.h"
+#endif
 
 namespace py = pybind11;
 
@@ -79,20 +82,40 @@ T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
+RegressionLossArgs loss_args(uintptr_t prediction, uintptr_t target, uintptr_t weight, uintptr_t value, uintptr_t grad,
+                             int64_t n, int form, float a, float c, float scale, bool reduced) {
+  return {at<const float>(prediction),
+          at<const float>(target),
+          at<const float>(weight),
+          at<float>(value),
+          at<float>(grad),
+          n,
+          {static_cast<Loss>(form), a, c},
+          scale,
+          reduced};
+}
+
 void regression_loss(uintptr_t prediction, uintptr_t target, uintptr_t weight, uintptr_t value, uintptr_t grad,
                      int64_t n, int form, float a, float c, float scale, bool reduced) {
-  const RegressionLossArgs args{at<const float>(prediction),
-                                at<const float>(target),
-                                at<const float>(weight),
-                                at<float>(value),
-                                at<float>(grad),
-                                n,
-                                {static_cast<Loss>(form), a, c},
-                                scale,
-                                reduced};
+  const auto args = loss_args(prediction, target, weight, value, grad, n, form, a, c, scale, reduced);
   py::gil_scoped_release release;
   isa().table->regression_loss(args);
 }
+
+#ifdef FT_WITH_CUDA
+void check_cuda(int code) {
+  if (code != 0) throw std::runtime_error(std::string("CUDA: ") + cuda_error_text(code));
+}
+
+void regression_loss_on_gpu(uintptr_t prediction, uintptr_t target, uintptr_t weight, uintptr_t value, uintptr_t grad,
+                            int64_t n, int form, float a, float c, float scale, bool reduced, uintptr_t partial,
+                            int blocks, int device, uintptr_t stream) {
+  const auto args = loss_args(prediction, target, weight, value, grad, n, form, a, c, scale, reduced);
+  py::gil_scoped_release release;
+  check_cuda(cuda_set_device(device));
+  check_cuda(regression_loss_cuda(args, at<double>(partial), blocks, at<void>(stream)));
+}
+#endif
 
 py::list isa_list() {
   py::list out;
@@ -109,4 +132,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("isa", [] { return std::string(ft::isa().name); }, "instruction set in use");
   m.def("isas", &ft::isa_list, "(name, supported by this CPU) of every instruction set in this build");
   m.def("regression_loss", &ft::regression_loss);
+#ifdef FT_WITH_CUDA
+  m.attr("cuda") = true;
+  m.def("regression_loss_cuda", &ft::regression_loss_on_gpu);
+#else
+  m.attr("cuda") = false;
+#endif
 }

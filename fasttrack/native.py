@@ -10,7 +10,7 @@ from typing import Any
 
 from fasttrack.errors import BackendUnavailable
 
-__all__ = ["lib", "why_not"]
+__all__ = ["cuda_why_not", "lib", "why_not"]
 
 
 @cache
@@ -28,6 +28,19 @@ def _load() -> tuple[ModuleType | None, str | None]:
 def why_not() -> str | None:
     """Why the compiled extension cannot be used, or None when it can."""
     return _load()[1]
+
+
+@cache
+def cuda_why_not() -> str | None:
+    """Why the CUDA kernels of the extension cannot be used on this machine, or None when they can."""
+    module, reason = _load()
+    if module is None:
+        return reason
+    if not module.cuda:
+        return "the extension was built without CUDA kernels (no nvcc then): install CUDA's nvcc and reinstall"
+    import torch
+
+    return None if torch.cuda.is_available() else "no CUDA device: torch.cuda.is_available() is False"
 
 
 def lib() -> Any:

@@ -244,6 +244,7 @@ def test_every_op_has_rows(name):
     backends = [row.backend for row in dispatch.table()[name]]
     assert backends[-1] == "reference"
     assert "cpu" in backends
+    assert backends == [b for b in dispatch.BACKENDS if b in backends], "rows stand best first"
 
 
 def test_explicit_backend_never_falls_back():

@@ -17,7 +17,7 @@ from torch import Tensor
 from fasttrack import dispatch, native
 from fasttrack.dispatch import Row
 
-__all__ = ["Gradient", "Op", "cpu_row", "reference_row"]
+__all__ = ["Gradient", "Op", "cpu_row", "cuda_row", "reference_row"]
 
 _LIBRARY = torch.library.Library("fasttrack", "DEF")
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -115,6 +115,15 @@ def cpu_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:
         return native.why_not() or why_not(*args)
 
     return Row("cpu", reason, run, native.why_not)
+
+
+def cuda_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:
+    """Row of a CUDA kernel: it also needs an extension built with nvcc, and a device."""
+
+    def reason(*args: Any) -> str | None:
+        return native.cuda_why_not() or why_not(*args)
+
+    return Row("cuda", reason, run, native.cuda_why_not)
 
 
 def reference_row(run: Callable[..., Any]) -> Row:

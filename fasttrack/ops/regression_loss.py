@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
-from fasttrack.ops._op import Gradient, Op, cpu_row, reference_row
-from fasttrack.spec.regression_loss import FORMS, curvature_at, gradient_at, reduce, value_at
+from fasttrack.ops._op import Gradient, Op, cpu_row, cuda_row, reference_row
+from fasttrack.ops._regression_loss_gradient import backward, scaled, setup, wide_dtype
+from fasttrack.spec.regression_loss import FORMS, gradient_at, reduce, value_at
 
 __all__ = ["focal_regression_loss", "shrinkage_loss", "square_loss", "truncated_loss"]
 
 REDUCTIONS = ("none", "sum", "mean")
+_CUDA_BLOCKS = 1024  # 8 blocks of 256 threads on each of 128 multiprocessors; larger inputs stride
 
 
 def truncated_loss(
@@ -172,63 +175,68 @@ def _loss(
     return value
 
 
-def _cpu_why_not(prediction: Tensor, *_: Any) -> str | None:
-    if prediction.device.type != "cpu":
-        return f"needs CPU tensors, got prediction on {prediction.device}"
-    if prediction.dtype == torch.float64:
-        return "computes in float32, got float64"
-    return None
+def _why_not_on(kind: str) -> Callable[..., str | None]:
+    """Predicate of the kernels that compute in float32 on one kind of device."""
+
+    def why_not(prediction: Tensor, *_: Any) -> str | None:
+        if prediction.device.type != kind:
+            return f"needs {kind.upper()} tensors, got prediction on {prediction.device}"
+        return "computes in float32, got float64" if prediction.dtype == torch.float64 else None
+
+    return why_not
 
 
-def _cpu(
-    prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
+def _launch(
+    kernel: Callable[..., None],
+    prediction: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    form: str,
+    a: float,
+    c: float,
+    reduction: str,
 ) -> tuple[Tensor, Tensor]:
+    """Allocate value and gradient in float32, run ``kernel`` on addresses, round to the input's dtype."""
     p, y = prediction.detach().contiguous().float(), target.detach().contiguous().float()
     w = None if weight is None else weight.detach().contiguous().float()
     n, reduced = p.numel(), reduction != "none"
-    value = torch.empty((), dtype=torch.float32) if reduced else torch.empty_like(p)
+    value = torch.empty((), dtype=torch.float32, device=p.device) if reduced else torch.empty_like(p)
     grad = torch.empty_like(p)
-    # The mean of nothing is 0/0, as in torch.
-    scale = 1.0 if reduction != "mean" else (1.0 / n if n else float("nan"))
-    native.lib().regression_loss(
-        p.data_ptr(),
-        y.data_ptr(),
-        0 if w is None else w.data_ptr(),
-        value.data_ptr(),
-        grad.data_ptr(),
-        n,
-        FORMS.index(form),
-        a,
-        c,
-        scale,
-        reduced,
-    )
+    addresses = [0 if t is None else t.data_ptr() for t in (p, y, w, value, grad)]
+    scale = 1.0 / n if reduction == "mean" and n else 1.0
+    kernel(*addresses, n, FORMS.index(form), a, c, scale, reduced)
     if reduction == "mean" and n == 0:
-        value.fill_(float("nan"))
+        value.fill_(float("nan"))  # the mean of nothing is 0/0, as in torch
     return value.to(prediction.dtype), grad.to(prediction.dtype)
+
+
+def _cpu(*args: Any) -> tuple[Tensor, Tensor]:
+    return _launch(native.lib().regression_loss, *args)
+
+
+def _cuda(*args: Any) -> tuple[Tensor, Tensor]:
+    prediction = args[0]
+    device = prediction.device.index
+    blocks = max(1, min(_CUDA_BLOCKS, -(-prediction.numel() // 256)))
+    partial = torch.empty(blocks, dtype=torch.float64, device=prediction.device)
+    stream = torch._C._cuda_getCurrentRawStream(device)
+
+    def kernel(*numbers: Any) -> None:
+        native.lib().regression_loss_cuda(*numbers, partial.data_ptr(), blocks, device, stream)
+
+    return _launch(kernel, *args)
 
 
 def _reference(
     prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
 ) -> tuple[Tensor, Tensor]:
     dtype = prediction.dtype
-    wide = _wide(dtype)
+    wide = wide_dtype(dtype)
     p, y = prediction.to(wide), target.to(wide)
     w = None if weight is None else weight.to(wide)
     value = reduce(value_at(form, p, y, a, c), w, reduction)
-    grad = _scaled(gradient_at(form, p, y, a, c), w, reduction).detach()
+    grad = scaled(gradient_at(form, p, y, a, c), w, reduction).detach()
     return value.to(dtype), grad.to(dtype)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Dtype of the arithmetic: half types are computed in float32 and rounded once, on every backend."""
-    return dtype if dtype == torch.float64 else torch.float32
-
-
-def _scaled(per_position: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    if weight is not None:
-        per_position = per_position * weight
-    return per_position / per_position.numel() if reduction == "mean" else per_position
 
 
 def _meta(
@@ -238,58 +246,15 @@ def _meta(
     return (torch.empty_like(grad) if reduction == "none" else prediction.new_empty(())), grad
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    prediction, target, weight, *ctx.options = inputs
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(prediction, target, weight, output[1])
-
-
-def _backward(ctx: Any, g_value: Tensor | None, g_grad: Tensor | None) -> tuple[Any, ...]:
-    needs = ctx.needs_input_grad
-    if g_value is not None and g_grad is None and not (torch.is_grad_enabled() or needs[1] or needs[2]):
-        return g_value * ctx.saved_tensors[3], None, None, None, None, None, None
-    return (*_differentiable_backward(ctx, g_value, g_grad), None, None, None, None)
-
-
-def _differentiable_backward(
-    ctx: Any, g_value: Tensor | None, g_grad: Tensor | None
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients in prediction, target and weight from formulas that autograd can differentiate again.
-
-    The loss is k(y)·φ(p − y) with k = exp(2a·y), exp(y) or 1, so ∂/∂y = k′/k − ∂/∂p.
-    """
-    form, a, c, reduction = ctx.options
-    saved, needs = ctx.saved_tensors, ctx.needs_input_grad
-    dtype = saved[0].dtype
-    wide = _wide(dtype)
-    prediction, target = saved[0].to(wide), saved[1].to(wide)
-    weight = None if saved[2] is None else saved[2].to(wide)
-    rate = 2 * a if form == "truncated" else (1.0 if form.startswith("shrinkage") else 0.0)
-    # Value, first and second derivative in the prediction; each output's gradient uses two neighbours.
-    ladder = [f(form, prediction, target, a, c) for f in (value_at, gradient_at, curvature_at)]
-    total: list[Tensor | None] = [None, None, None]
-    for order, g in enumerate((g_value, g_grad)):
-        if g is None:
-            continue
-        here, above = ladder[order], ladder[order + 1]
-        parts = (
-            g * _scaled(above, weight, reduction),
-            g * _scaled(rate * here - above, weight, reduction) if needs[1] else None,
-            g * _scaled(here, None, reduction) if needs[2] else None,
-        )
-        for i, part in enumerate(parts):
-            known = total[i]
-            if part is not None:
-                total[i] = part if known is None else known + part
-    prediction_grad, target_grad, weight_grad = (None if t is None else t.to(dtype) for t in total)
-    return prediction_grad, target_grad, weight_grad
-
-
 _OP = Op(
     "regression_loss",
     "(Tensor prediction, Tensor target, Tensor? weight, str form, float a, float c, str reduction)"
     " -> (Tensor value, Tensor grad)",
-    rows=(cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
+    rows=(
+        cuda_row(_why_not_on("cuda"), _cuda),
+        cpu_row(_why_not_on("cpu"), _cpu),
+        reference_row(_reference),
+    ),
     meta=_meta,
-    gradient=Gradient(_setup, _backward),
+    gradient=Gradient(setup, backward),
 )

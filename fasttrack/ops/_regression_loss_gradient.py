@@ -1,0 +1,70 @@
+"""Backward of the regression losses: the saved gradient, or formulas that can be differentiated again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fasttrack.spec.regression_loss import curvature_at, gradient_at, value_at
+
+__all__ = ["backward", "scaled", "setup", "wide_dtype"]
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Dtype of the arithmetic: half types are computed in float32 and rounded once, on every backend."""
+    return dtype if dtype == torch.float64 else torch.float32
+
+
+def scaled(per_position: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    if weight is not None:
+        per_position = per_position * weight
+    return per_position / per_position.numel() if reduction == "mean" else per_position
+
+
+def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    prediction, target, weight, *ctx.options = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(prediction, target, weight, output[1])
+
+
+def backward(ctx: Any, g_value: Tensor | None, g_grad: Tensor | None) -> tuple[Any, ...]:
+    needs = ctx.needs_input_grad
+    if g_value is not None and g_grad is None and not (torch.is_grad_enabled() or needs[1] or needs[2]):
+        return g_value * ctx.saved_tensors[3], None, None, None, None, None, None
+    return (*_differentiable_backward(ctx, g_value, g_grad), None, None, None, None)
+
+
+def _differentiable_backward(
+    ctx: Any, g_value: Tensor | None, g_grad: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients in prediction, target and weight from formulas that autograd can differentiate again.
+
+    The loss is k(y)·φ(p − y) with k = exp(2a·y), exp(y) or 1, so ∂/∂y = k′/k − ∂/∂p.
+    """
+    form, a, c, reduction = ctx.options
+    saved, needs = ctx.saved_tensors, ctx.needs_input_grad
+    dtype = saved[0].dtype
+    wide = wide_dtype(dtype)
+    prediction, target = saved[0].to(wide), saved[1].to(wide)
+    weight = None if saved[2] is None else saved[2].to(wide)
+    rate = 2 * a if form == "truncated" else (1.0 if form.startswith("shrinkage") else 0.0)
+    # Value, first and second derivative in the prediction; each output's gradient uses two neighbours.
+    ladder = [f(form, prediction, target, a, c) for f in (value_at, gradient_at, curvature_at)]
+    total: list[Tensor | None] = [None, None, None]
+    for order, g in enumerate((g_value, g_grad)):
+        if g is None:
+            continue
+        here, above = ladder[order], ladder[order + 1]
+        parts = (
+            g * scaled(above, weight, reduction),
+            g * scaled(rate * here - above, weight, reduction) if needs[1] else None,
+            g * scaled(here, None, reduction) if needs[2] else None,
+        )
+        for i, part in enumerate(parts):
+            known = total[i]
+            if part is not None:
+                total[i] = part if known is None else known + part
+    prediction_grad, target_grad, weight_grad = (None if t is None else t.to(dtype) for t in total)
+    return prediction_grad, target_grad, weight_grad
