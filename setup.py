@@ -83,6 +83,8 @@ class BuildKernels(build_ext):
         defines = [f"-DFT_ISA_LIST={names}", *(["-DFT_WITH_CUDA"] if cuda else [])]
         objects = [*cuda, *self.compile_to(ext.sources, temp, include, [*common, *openmp, *defines])]
         kernels = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / "cpu").glob("*.cpp"))
+        # Baseline comes first: of an inline function that several sets share (std containers), the linker keeps
+        # the first copy, which must run on every CPU.
         for name, flags in sets.items():
             level = {"baseline": 0, "avx2": 1, "avx512": 2}[name]
             define = [f"-DFT_ISA={name}", f"-DFT_ISA_LEVEL={level}"]
