@@ -126,6 +126,16 @@ def test_moved_by_a_cell_the_inside_moves_by_a_cell():
     assert not torch.allclose(whole[:, :, 3:-2, 3:-3], cut[:, :, 2:-2, 2:-2], atol=1e-2)
 
 
+def test_nan_is_kept():
+    """A NaN pixel makes the orientations of the cells around it NaN, and no others."""
+    patch = noise(1, 1, 40, 48)
+    patch[0, 0, 17, 22] = float("nan")
+    got = ops.hog(patch, 4, backend="cpu")
+    assert SPEC.tolerance[torch.float32].admits(got, SPEC.truth({"patches": patch, "cell_size": 4}))
+    assert got[:, :27].isnan().any(1).equal(got[:, :27].isnan().all(1))
+    assert 0 < int(got.isnan()[0, 0].sum()) <= 25
+
+
 def test_same_result_on_any_number_of_threads():
     before = torch.get_num_threads()
     for patches in (noise(1, 3, 200, 232), noise(5, 3, 96, 100)):

@@ -21,6 +21,14 @@ constexpr float kTan10 = 0.17632698070846498f, kTan30 = 0.57735026918962576f, kT
 
 typedef float Votes __attribute__((vector_size(16), may_alias));  // cells (−1,−1), (−1,0), (0,−1), (0,0)
 
+// Four floats picked from two votes: 0–3 of the first, 4–7 of the second.
+#if defined(__clang__)
+#define FT_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+typedef int32_t Picks __attribute__((vector_size(16)));
+#define FT_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, Picks{i, j, k, l})
+#endif
+
 // Blocks of an axis: the block of pixel p and how much of its vote goes to the later cell.
 struct Place {
   int64_t block;
@@ -110,20 +118,19 @@ void vote_row(const Scratch& s, int64_t n, int64_t cell, float below, Votes* blo
 }
 
 // One row of blocks into the cell rows it touches: the later row is set, the earlier one finished. Cell j takes
-// components 1 and 3 of block j, and 0 and 2 of block j + 1.
+// components 1 and 3 of block j, and 0 and 2 of block j + 1. Four cells at a time, as shuffles of whole votes.
 void fold_blocks(const Votes* blocks, int64_t cells, float* __restrict earlier, float* __restrict later) {
-  typedef int32_t Lanes __attribute__((vector_size(16)));
-  const auto cell_votes = [](const Votes* b) { return b[0] + __builtin_shuffle(b[1], Lanes{0, 0, 2, 2}); };
+  // (?, earlier, ?, later) of one cell; (earlier, later) of two
+  const auto one = [](const Votes* b) { return b[0] + FT_SHUFFLE(b[1], b[1], 0, 0, 2, 2); };
+  const auto two = [&](const Votes* b) { return FT_SHUFFLE(one(b), one(b + 1), 1, 3, 5, 7); };
   for (int64_t o = 0; o < kSigned; ++o) {
     const Votes* b = blocks + o * (cells + 1);
     float* up = earlier + o * cells;
     float* down = later + o * cells;
     int64_t j = 0;
     for (; j + 4 <= cells; j += 4) {
-      const Votes first = __builtin_shuffle(cell_votes(b + j), cell_votes(b + j + 1), Lanes{1, 3, 5, 7});
-      const Votes second = __builtin_shuffle(cell_votes(b + j + 2), cell_votes(b + j + 3), Lanes{1, 3, 5, 7});
-      const Votes above = __builtin_shuffle(first, second, Lanes{0, 2, 4, 6});
-      const Votes below = __builtin_shuffle(first, second, Lanes{1, 3, 5, 7});
+      const Votes p = two(b + j), q = two(b + j + 2);
+      const Votes above = FT_SHUFFLE(p, q, 0, 2, 4, 6), below = FT_SHUFFLE(p, q, 1, 3, 5, 7);
       Votes sum;
       std::memcpy(&sum, up + j, sizeof sum);
       sum += above;
@@ -182,7 +189,7 @@ void inverse_norms(const float* upper, const float* lower, int64_t cells, float*
   inverse[cells] = between(cells - 1, cells - 1);
 }
 
-inline float clip(float v) { return v < kClip ? v : kClip; }
+inline float clip(float v) { return v > kClip ? kClip : v; }  // keeps NaN
 
 // The 31 channels of one cell row; `plane` floats from channel to channel. `above` and `below` are the
 // inverse norms of the blocks around the cells.

@@ -33,7 +33,8 @@ def hog(patches: Tensor, cell_size: int = 4, *, backend: str | None = None) -> T
        channels 27–30  0.2357·Σ_o min(n·B[o], 0.2)              texture energy of the block, in the order
                        lower right, upper right, lower left, upper left
 
-    All cells are kept (the original drops a border of one). A constant patch gives 0.
+    All cells are kept (the original drops a border of one). A constant patch gives 0; a NaN pixel makes the
+    cells around it NaN.
 
     Args:
         patches: (T, 3, h, w) or (T, 1, h, w) float32 or float64, grey levels 0–255 (the scale matters only
