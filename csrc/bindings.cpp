@@ -102,6 +102,48 @@ void regression_loss(uintptr_t prediction, uintptr_t target, uintptr_t weight, u
   isa().table->regression_loss(args);
 }
 
+// Index of the first box that is not finite or not of positive size (then nothing is written), or −1.
+int64_t crop_resize(uintptr_t frame, int64_t height, int64_t width, int64_t channels, int64_t stride_y,
+                    int64_t stride_x, int64_t stride_c, uintptr_t boxes, int64_t count, uintptr_t gain,
+                    uintptr_t offset, bool constant, uintptr_t out, int64_t out_h, int64_t out_w) {
+  const CropResizeArgs args{at<const uint8_t>(frame),
+                            height,
+                            width,
+                            channels,
+                            stride_y,
+                            stride_x,
+                            stride_c,
+                            at<const double>(boxes),
+                            count,
+                            at<const float>(gain),
+                            at<const float>(offset),
+                            constant,
+                            at<float>(out),
+                            out_h,
+                            out_w};
+  py::gil_scoped_release release;
+  const int64_t bad = first_bad_box(args.boxes, count);
+  if (bad < 0) isa().table->crop_resize(args);
+  return bad;
+}
+
+void hog(uintptr_t patches, int64_t count, int64_t channels, int64_t height, int64_t width, int64_t stride_patch,
+         int64_t stride_channel, int64_t stride_row, int64_t cell, uintptr_t out) {
+  const HogArgs args{at<const float>(patches), count,      channels, height,        width, stride_patch,
+                     stride_channel,           stride_row, cell,     at<float>(out)};
+  py::gil_scoped_release release;
+  isa().table->hog(args);
+}
+
+void response_peak(uintptr_t maps, int64_t count, int64_t height, int64_t width, int64_t stride_map, int64_t stride_row,
+                   uintptr_t position, uintptr_t score, uintptr_t psr) {
+  const ResponsePeakArgs args{
+      at<const float>(maps), count,         height, width, stride_map, stride_row, at<float>(position),
+      at<float>(score),      at<float>(psr)};
+  py::gil_scoped_release release;
+  isa().table->response_peak(args);
+}
+
 #ifdef FT_WITH_CUDA
 void check_cuda(int code) {
   if (code != 0) throw std::runtime_error(std::string("CUDA: ") + cuda_error_text(code));
@@ -131,7 +173,10 @@ PYBIND11_MODULE(_C, m) {
   ft::isa();  // a wrong FASTTRACK_ISA fails the import, with its reason
   m.def("isa", [] { return std::string(ft::isa().name); }, "instruction set in use");
   m.def("isas", &ft::isa_list, "(name, supported by this CPU) of every instruction set in this build");
+  m.def("crop_resize", &ft::crop_resize);
+  m.def("hog", &ft::hog);
   m.def("regression_loss", &ft::regression_loss);
+  m.def("response_peak", &ft::response_peak);
 #ifdef FT_WITH_CUDA
   m.attr("cuda") = true;
   m.def("regression_loss_cuda", &ft::regression_loss_on_gpu);

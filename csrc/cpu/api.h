@@ -1,11 +1,17 @@
 // The entries of the CPU kernels: one row per kernel, one table per instruction set.
 #pragma once
 
+#include "crop_resize.h"
+#include "hog.h"
 #include "regression_loss.h"
+#include "response_peak.h"
 
 // clang-format off
 #define FT_CPU_ENTRIES(X)                     \
-  X(regression_loss, RegressionLossArgs)
+  X(crop_resize, CropResizeArgs)              \
+  X(hog, HogArgs)                             \
+  X(regression_loss, RegressionLossArgs)      \
+  X(response_peak, ResponsePeakArgs)
 // clang-format on
 
 namespace ft {

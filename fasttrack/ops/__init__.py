@@ -1,9 +1,16 @@
 """The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
 
+from fasttrack.ops.crop_resize import crop_resize
+from fasttrack.ops.hog import hog
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
+from fasttrack.ops.response_peak import ResponsePeak, response_peak
 
 __all__ = [
+    "ResponsePeak",
+    "crop_resize",
     "focal_regression_loss",
+    "hog",
+    "response_peak",
     "shrinkage_loss",
     "square_loss",
     "truncated_loss",

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from fasttrack.errors import DeviceError, DtypeError, RangeError, ShapeError
+from fasttrack.errors import ArgumentError, DeviceError, DtypeError, RangeError, ShapeError
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -15,6 +15,7 @@ __all__ = [
     "FLOATS",
     "choice",
     "is_tensor",
+    "no_gradient",
     "number",
     "same_device",
     "same_dtype",
@@ -79,6 +80,13 @@ def number(op: str, argument: str, value: float, *, low: float = -float("inf"), 
         wanted = "a finite number" + ("" if low == -float("inf") else f" {sign} {low:g}")
         raise RangeError(op, argument, wanted, repr(value))
     return value
+
+
+def no_gradient(op: str, argument: str, value: Tensor) -> None:
+    """``value`` must not ask for a gradient: the op has none, and detaching in silence would hide that."""
+    if value.requires_grad and torch.is_grad_enabled():
+        hint = f"{op} has no gradient: pass {argument}.detach()"
+        raise ArgumentError(op, argument, "a tensor that asks for no gradient", "requires_grad=True", hint)
 
 
 def choice(op: str, argument: str, value: str, known: tuple[str, ...]) -> str:

@@ -1,0 +1,44 @@
+"""Windows of a frame: grid_sample and the kernel.
+
+No PyTorch formulation faster than grid_sample is known: one grid for all windows is equal, gathered taps are slower.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fasttrack import ops
+from fasttrack.spec.base import Tolerance
+from fasttrack.spec.crop_resize import SPECS
+
+SPEC = SPECS[0]
+ROWS = [pytest.param(case, id=case.name) for case in SPEC.cases if case.bench]
+# grid_sample computes positions in float32: on noise it may be off by hundredths of a grey level.
+LOOSE = Tolerance(1e-4, 2e-3)
+
+
+def grid_of(frame, boxes, size):
+    """Sample positions in grid_sample's units, (K, out_h, out_w, 2)."""
+    (out_h, out_w), (height, width) = size, frame.shape[:2]
+    x, y, w, h = boxes.unbind(1)
+    u = (x[:, None] + (torch.arange(out_w) + 0.5) * w[:, None] / out_w) * 2 / width - 1
+    v = (y[:, None] + (torch.arange(out_h) + 0.5) * h[:, None] / out_h) * 2 / height - 1
+    return torch.stack([u[:, None, :].expand(-1, out_h, -1), v[:, :, None].expand(-1, -1, out_w)], -1)
+
+
+def plain(frame, boxes, size):
+    """One image per window (expanded, not copied) through grid_sample."""
+    image = frame.permute(2, 0, 1)[None].float().expand(len(boxes), -1, -1, -1)
+    return F.grid_sample(image, grid_of(frame, boxes, size), padding_mode="border", align_corners=False)
+
+
+SIDES = {"plain": plain, "cpu": ops.crop_resize}
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("case", ROWS)
+def test_crop_resize(benchmark, checked, case, side):
+    arguments = case.make()
+    benchmark.group = f"crop_resize {case.name}"
+    tolerance = SPEC.tolerance_of(torch.float32) if side == "cpu" else LOOSE
+    checked(benchmark, lambda: SIDES[side](**arguments), SPEC.truth(arguments), tolerance, side=side)

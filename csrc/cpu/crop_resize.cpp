@@ -1,0 +1,189 @@
+// Bilinear windows of one 8-bit frame, rows kept and reused.
+//
+// Each window has one table per axis (first tap, weight of the second). A source row is resampled
+// horizontally once and kept: while the window grows, the next output rows find both of their
+// source rows ready and cost one blend. The horizontal pass is split in two: a scalar walk that
+// fetches both taps of a pixel with one 8-byte load, and a pass over the fetched words that has
+// no gather in it, so that it vectorises on every instruction set.
+#include "crop_resize.h"
+
+#include "cpu/scratch.h"
+
+namespace ft {
+namespace FT_ISA {
+namespace {
+
+constexpr int64_t kPad = 16;            // floats: rows of scratch stay whole vectors
+constexpr int64_t kOverread = 8;        // bytes fetched per pixel, whatever it uses
+constexpr int64_t kParallelPx = 16384;  // output pixels below which threads cost more than they give
+
+int64_t padded(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
+
+// First tap and weight of the second for n samples of [start, start + extent) on an axis of `size`
+// pixels with centres at integers. Outside: "constant" meets one black pixel on either side,
+// "replicate" stops at the outermost centres.
+void axis_table(double start, double extent, int64_t n, int64_t size, bool constant, int32_t* tap, float* weight) {
+  const double step = extent / static_cast<double>(n);
+  const double low = constant ? -1.0 : 0.0;
+  const double high = static_cast<double>(constant ? size : size - 1);
+  for (int64_t j = 0; j < n; ++j) {
+    double u = start + (static_cast<double>(j) + 0.5) * step - 0.5;
+    u = u < low ? low : (u > high ? high : u);
+    int32_t first = static_cast<int32_t>(__builtin_floor(u));
+    // At the far edge of a replicated axis the pair ends with the last pixel: no tap off the row.
+    if (!constant && size > 1 && first > size - 2) first = static_cast<int32_t>(size - 2);
+    tap[j] = first;
+    weight[j] = static_cast<float>(u - first);
+  }
+}
+
+struct Scratch {
+  int32_t *tap_x, *tap_y, *at;  // first taps, and the byte of each column's first tap in the row
+  float *weight_x, *weight_y, *rows;
+  uint32_t *low, *high;  // the bytes fetched for each column
+  uint8_t* line;         // one packed source row
+
+  Scratch(const CropResizeArgs& a, Carver& c) {
+    const int64_t m = padded(a.out_w);
+    tap_x = c.take<int32_t>(m);
+    tap_y = c.take<int32_t>(a.out_h);
+    at = c.take<int32_t>(m);
+    weight_x = c.take<float>(m);
+    weight_y = c.take<float>(a.out_h);
+    rows = c.take<float>(2 * a.channels * m);
+    low = c.take<uint32_t>(m);
+    high = c.take<uint32_t>(m);
+    line = c.take<uint8_t>(a.channels * (a.width + 4) + kOverread);
+  }
+};
+
+// Source row y from pixel `begin` to `end` (exclusive) as packed bytes with kOverread to spare.
+const uint8_t* packed_row(const CropResizeArgs& a, int64_t y, int64_t begin, int64_t end, uint8_t* line) {
+  const uint8_t* row = a.frame + y * a.stride_y;
+  const bool packed = a.stride_c == 1 && a.stride_x == a.channels;
+  const int64_t last = (a.height - 1) * a.stride_y + a.width * a.channels;
+  const int64_t reach = y * a.stride_y + (end - 2) * a.channels + kOverread;
+  if (packed && begin >= 0 && end <= a.width && reach <= last) return row + begin * a.channels;
+  const int64_t from = begin < 0 ? 0 : begin;
+  const int64_t to = end > a.width ? a.width : end;
+  std::memset(line, 0, (end - begin) * a.channels);
+  uint8_t* to_px = line + (from - begin) * a.channels;
+  if (packed) {
+    if (to > from) std::memcpy(to_px, row + from * a.channels, (to - from) * a.channels);
+    return line;
+  }
+  for (int64_t x = from; x < to; ++x)
+    for (int64_t c = 0; c < a.channels; ++c) *to_px++ = row[x * a.stride_x + c * a.stride_c];
+  return line;
+}
+
+void resample_rgb(const uint8_t* row, int64_t n, const int32_t* __restrict at, const float* __restrict weight,
+                  const float* gain, const float* offset, uint32_t* __restrict low, uint32_t* __restrict high,
+                  float* __restrict out) {
+  for (int64_t j = 0; j < n; ++j) {
+    uint64_t word;  // r g b of the first tap, r g b of the second, two bytes unused
+    std::memcpy(&word, row + at[j], sizeof word);
+    low[j] = static_cast<uint32_t>(word);
+    high[j] = static_cast<uint32_t>(word >> 32);
+  }
+  const int64_t m = padded(n);
+  float* __restrict red = out;
+  float* __restrict green = out + m;
+  float* __restrict blue = out + 2 * m;
+  const float gr = gain[0], gg = gain[1], gb = gain[2];
+  const float sr = offset[0], sg = offset[1], sb = offset[2];
+#pragma omp simd
+  for (int64_t j = 0; j < m; ++j) {
+    const int32_t a = static_cast<int32_t>(low[j]), b = static_cast<int32_t>(high[j]);
+    const float r0 = static_cast<float>(a & 255), r1 = static_cast<float>((a >> 24) & 255);
+    const float g0 = static_cast<float>((a >> 8) & 255), g1 = static_cast<float>(b & 255);
+    const float b0 = static_cast<float>((a >> 16) & 255), b1 = static_cast<float>((b >> 8) & 255);
+    const float w = weight[j];
+    red[j] = (r0 + w * (r1 - r0)) * gr + sr;
+    green[j] = (g0 + w * (g1 - g0)) * gg + sg;
+    blue[j] = (b0 + w * (b1 - b0)) * gb + sb;
+  }
+}
+
+void resample_grey(const uint8_t* row, int64_t n, const int32_t* __restrict at, const float* __restrict weight,
+                   float gain, float offset, uint32_t* __restrict low, float* __restrict out) {
+  for (int64_t j = 0; j < n; ++j) {
+    uint16_t word;
+    std::memcpy(&word, row + at[j], sizeof word);
+    low[j] = word;
+  }
+  const int64_t m = padded(n);
+#pragma omp simd
+  for (int64_t j = 0; j < m; ++j) {
+    const int32_t a = static_cast<int32_t>(low[j]);
+    const float v0 = static_cast<float>(a & 255), v1 = static_cast<float>(a >> 8);
+    out[j] = (v0 + weight[j] * (v1 - v0)) * gain + offset;
+  }
+}
+
+void blend(const float* __restrict a, const float* __restrict b, float weight, int64_t n, float* __restrict out) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) out[j] = a[j] + weight * (b[j] - a[j]);
+}
+
+// Output rows [row0, row1) of window k.
+void crop_rows(const CropResizeArgs& a, int64_t k, int64_t row0, int64_t row1, const Scratch& s) {
+  const double* box = a.boxes + 4 * k;
+  axis_table(box[0], box[2], a.out_w, a.width, a.constant, s.tap_x, s.weight_x);
+  axis_table(box[1], box[3], a.out_h, a.height, a.constant, s.tap_y, s.weight_y);
+  const int64_t begin = s.tap_x[0], end = s.tap_x[a.out_w - 1] + 2;
+  for (int64_t j = 0; j < a.out_w; ++j) s.at[j] = static_cast<int32_t>((s.tap_x[j] - begin) * a.channels);
+
+  const int64_t m = padded(a.out_w), plane = a.out_h * a.out_w;
+  float* slot[2] = {s.rows, s.rows + a.channels * m};
+  constexpr int64_t kNone = INT64_MIN;
+  int64_t held[2] = {kNone, kNone};
+  const auto fill = [&](int i, int64_t y) {
+    if (held[i] == y) return;
+    held[i] = y;
+    if (y < 0 || y >= a.height) {
+      for (int64_t c = 0; c < a.channels; ++c)
+        for (int64_t j = 0; j < m; ++j) slot[i][c * m + j] = a.offset[c];
+      return;
+    }
+    const uint8_t* row = packed_row(a, y, begin, end, s.line);
+    if (a.channels == 3)
+      resample_rgb(row, a.out_w, s.at, s.weight_x, a.gain, a.offset, s.low, s.high, slot[i]);
+    else
+      resample_grey(row, a.out_w, s.at, s.weight_x, a.gain[0], a.offset[0], s.low, slot[i]);
+  };
+  for (int64_t i = row0; i < row1; ++i) {
+    const int64_t y = s.tap_y[i];
+    const float w = s.weight_y[i];
+    if (held[1] == y) {
+      float* const rows = slot[0];
+      slot[0] = slot[1];
+      slot[1] = rows;
+      held[1] = held[0];
+      held[0] = y;
+    }
+    fill(0, y);
+    if (w != 0.0f) fill(1, y + 1);
+    const float* second = w != 0.0f ? slot[1] : slot[0];
+    float* out = a.out + k * a.channels * plane + i * a.out_w;
+    for (int64_t c = 0; c < a.channels; ++c) blend(slot[0] + c * m, second + c * m, w, a.out_w, out + c * plane);
+  }
+}
+
+}  // namespace
+
+void crop_resize(const CropResizeArgs& a) {
+  if (a.count == 0) return;
+  const int threads = a.count * a.out_h * a.out_w < kParallelPx ? 1 : max_threads();
+  const int64_t bands = a.count >= 2 * threads ? 1 : (2 * threads < a.out_h ? 2 * threads : a.out_h);
+  hint_huge_pages(a.out, a.count * a.channels * a.out_h * a.out_w * static_cast<int64_t>(sizeof(float)));
+  PerThread<Scratch> scratch(threads, a);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t item = 0; item < a.count * bands; ++item) {
+    const int64_t k = item / bands, band = item % bands;
+    crop_rows(a, k, band * a.out_h / bands, (band + 1) * a.out_h / bands, scratch.of(thread_index(), a));
+  }
+}
+
+}  // namespace FT_ISA
+}  // namespace ft

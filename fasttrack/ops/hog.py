@@ -1,0 +1,109 @@
+"""Histograms of oriented gradients: the hand-made features of correlation and regression trackers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fasttrack import native
+from fasttrack.errors import RangeError
+from fasttrack.ops import _checks as check
+from fasttrack.ops._op import Op, cpu_row, reference_row
+from fasttrack.spec import hog as spec
+
+__all__ = ["hog"]
+
+
+def hog(patches: Tensor, cell_size: int = 4, *, backend: str | None = None) -> Tensor:
+    """31-channel histograms of oriented gradients (fHOG) of patches, one descriptor per cell.
+
+    1. Gradient of each pixel: dx = I[y, x+1] − I[y, x−1], dy = I[y+1, x] − I[y−1, x], edge pixels
+       repeated outside the patch; taken from the channel where dx² + dy² is largest (ties: the first).
+    2. Its direction o is the one of 18 unit vectors at 20°·o with the largest dot product (hard binning;
+       ties: the smallest o, which concerns only dx = 0; angles run from +x towards +y, which is down).
+    3. It votes m = √(dx² + dy²) into bin o of the four nearest cells with bilinear weights: the cell of row
+       i has its centre at (i + ½)·cell_size − ½ px. Votes outside the cells are dropped, as are the pixels
+       of an incomplete last cell.
+    4. With B the bins, E = Σ_{o<9} (B[o] + B[o+9])² and, for each of the four 2 × 2 blocks of cells around a
+       cell, n = 1/√(ΣE + 1e-4), cells outside the map being replaced by the nearest inside:
+       channels 0–17   ½·Σ_blocks min(n·B[o], 0.2)              contrast-sensitive
+       channels 18–26  ½·Σ_blocks min(n·(B[o] + B[o+9]), 0.2)   contrast-insensitive
+       channels 27–30  0.2357·Σ_o min(n·B[o], 0.2)              texture energy of the block, in the order
+                       lower right, upper right, lower left, upper left
+
+    All cells are kept (the original drops a border of one). A constant patch gives 0; a NaN pixel makes the
+    cells around it NaN.
+
+    Args:
+        patches: (T, 3, h, w) or (T, 1, h, w) float32 or float64, grey levels 0–255 (the scale matters only
+            against the 1e-4 of step 4); T may be 0.
+        cell_size: side of a cell in px, 1 ≤ cell_size ≤ min(h, w).
+        backend: explicit backend; None chooses.
+
+    Returns:
+        (T, 31, h // cell_size, w // cell_size), dtype and device of ``patches``. It has no gradient.
+
+    Raises:
+        ShapeError, DtypeError, RangeError: naming the argument, what was wanted and what came.
+        ArgumentError: ``patches`` asks for a gradient.
+
+    Source: Felzenszwalb et al. 2010, §6.2, and their published constants.
+    """
+    op = "hog"
+    check.tensor(op, "patches", patches, dims=(4,), dtypes=(torch.float32, torch.float64), layout="(T, 3 or 1, h, w)")
+    if patches.shape[1] not in (1, 3):
+        check.shape_error(op, "patches", "(T, 3, h, w) or (T, 1, h, w)", patches)
+    if not isinstance(cell_size, int) or cell_size < 1:
+        raise RangeError(op, "cell_size", "an int ≥ 1", repr(cell_size))
+    if patches.shape[2] < cell_size or patches.shape[3] < cell_size:
+        check.shape_error(op, "patches", f"at least one cell of {cell_size} × {cell_size} px", patches)
+    check.no_gradient(op, "patches", patches)
+    out: Tensor = _OP(patches, cell_size, backend=backend)
+    return out
+
+
+def _cpu_why_not(patches: Tensor, *_: Any) -> str | None:
+    if patches.device.type != "cpu":
+        return f"needs CPU tensors, got patches on {patches.device}"
+    if patches.dtype == torch.float64:
+        return "computes in float32, got float64"
+    return None
+
+
+def _cpu(patches: Tensor, cell_size: int) -> Tensor:
+    values = patches.detach()
+    count, channels, height, width = values.shape
+    if width > 1 and values.stride(3) != 1:
+        values = values.contiguous()
+    out = torch.empty((count, 31, height // cell_size, width // cell_size), dtype=torch.float32)
+    native.lib().hog(
+        values.data_ptr(),
+        count,
+        channels,
+        height,
+        width,
+        values.stride(0),
+        values.stride(1),
+        values.stride(2),
+        cell_size,
+        out.data_ptr(),
+    )
+    return out
+
+
+def _reference(patches: Tensor, cell_size: int) -> Tensor:
+    return spec.hog(patches.detach(), cell_size).to(patches.dtype)
+
+
+def _meta(patches: Tensor, cell_size: int) -> Tensor:
+    return patches.new_empty((patches.shape[0], 31, patches.shape[2] // cell_size, patches.shape[3] // cell_size))
+
+
+_OP = Op(
+    "hog",
+    "(Tensor patches, int cell_size) -> Tensor",
+    rows=(cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
+    meta=_meta,
+)

@@ -1,0 +1,103 @@
+"""Where response maps peak: what every tracker does last."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fasttrack import native
+from fasttrack.ops import _checks as check
+from fasttrack.ops._op import Op, cpu_row, reference_row
+from fasttrack.spec import response_peak as spec
+from fasttrack.spec.response_peak import ResponsePeak
+
+__all__ = ["ResponsePeak", "response_peak"]
+
+
+def response_peak(maps: Tensor, *, backend: str | None = None) -> ResponsePeak:
+    """Peak of each response map: position refined to a fraction of a cell, score, and PSR.
+
+    (i, j) = arg max R (ties: the first in row-major order); per axis the vertex of the parabola through
+    the peak and its two neighbours, row = i + ½·(R[i−1] − R[i+1]) / (R[i−1] − 2R[i] + R[i+1]), within ±½;
+    no shift at the border of the map or where the three are equal or not finite.
+    psr = (max R − mean R) / std R over the whole map, population deviation.
+
+    A map that holds NaN gives NaN in position, score and psr (never a plausible place): callers compare
+    ``score >= threshold``, which is false. With infinite values the psr is NaN and the position has no shift
+    along an axis whose neighbours are not finite.
+
+    Args:
+        maps: (T, H, W) float; half types are widened.
+        backend: explicit backend; None chooses.
+
+    Returns:
+        ResponsePeak(position (T, 2) as (row, column) in cells with 0 at the centre of the first cell,
+        score (T,), psr (T,)), float32 (float64 for float64 maps), on the device of ``maps``: nothing is
+        read back. Not differentiable.
+
+    Raises:
+        ShapeError, DtypeError: naming the argument, what was wanted and what came (also for H or W of 0);
+        ArgumentError: ``maps`` asks for a gradient.
+
+    Source: design §6; PSR of Bolme et al. 2010 (MOSSE) without the window cut out around the peak.
+    """
+    check.tensor("response_peak", "maps", maps, dims=(3,), layout="(T, H, W)")
+    if maps.shape[1] < 1 or maps.shape[2] < 1:
+        check.shape_error("response_peak", "maps", "(T, H, W) with H, W ≥ 1", maps)
+    check.no_gradient("response_peak", "maps", maps)
+    return ResponsePeak(*_OP(maps, backend=backend))
+
+
+def _cpu_why_not(maps: Tensor) -> str | None:
+    if maps.device.type != "cpu":
+        return f"needs CPU tensors, got maps on {maps.device}"
+    if maps.dtype == torch.float64:
+        return "computes in float32, got float64"
+    return None
+
+
+def _cpu(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    values = maps.detach().float()
+    if values.shape[2] > 1 and values.stride(2) != 1:
+        values = values.contiguous()
+    count, height, width = values.shape
+    position = torch.empty((count, 2), dtype=torch.float32)
+    score = torch.empty((count,), dtype=torch.float32)
+    psr = torch.empty((count,), dtype=torch.float32)
+    native.lib().response_peak(
+        values.data_ptr(),
+        count,
+        height,
+        width,
+        values.stride(0),
+        values.stride(1),
+        position.data_ptr(),
+        score.data_ptr(),
+        psr.data_ptr(),
+    )
+    return position, score, psr
+
+
+def _result_dtype(maps: Tensor) -> torch.dtype:
+    return torch.float64 if maps.dtype == torch.float64 else torch.float32
+
+
+def _reference(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    dtype = _result_dtype(maps)
+    position, score, psr = spec.response_peak(maps.detach())
+    # Copies: outputs of an op may not share memory.
+    return position.to(dtype, copy=True), score.to(dtype, copy=True), psr.to(dtype, copy=True)
+
+
+def _meta(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    count, dtype = maps.shape[0], _result_dtype(maps)
+    vector = maps.new_empty((count,), dtype=dtype)
+    return maps.new_empty((count, 2), dtype=dtype), vector, torch.empty_like(vector)
+
+
+_OP = Op(
+    "response_peak",
+    "(Tensor maps) -> (Tensor position, Tensor score, Tensor psr)",
+    rows=(cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
+    meta=_meta,
+)
