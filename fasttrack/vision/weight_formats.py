@@ -25,13 +25,20 @@ from fasttrack.errors import WeightsError
 from fasttrack.vision.architectures import Architecture, InputConvention
 from fasttrack.vision.caffemodel import read_caffemodel
 
-__all__ = ["SUFFIXES", "RawWeights", "read_weights"]
+__all__ = ["BROKEN", "SUFFIXES", "RawWeights", "broken", "read_mat", "read_weights"]
 
 # What the readers below raise on a cut or foreign file; anything else is a fault of ours.
-_BROKEN = (
+BROKEN = (
     OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError, NotImplementedError,
     struct.error, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, SafetensorError,
 )  # fmt: skip
+
+
+def broken(path: Path, error: Exception) -> WeightsError:
+    """What to raise for one of ``BROKEN``."""
+    text = str(error).strip()
+    first = text.splitlines()[0] if text else type(error).__name__
+    return WeightsError(f"{path}: truncated or not a {path.suffix} file: {first}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,25 +120,34 @@ def _read_npz(path: Path, arch: Architecture) -> RawWeights:
     return RawWeights(_renamed(path, tensors, arch), "npz")
 
 
-def _read_mat(path: Path, arch: Architecture) -> RawWeights:
-    """MatConvNet: a cell array ``layers`` of structs with ``name`` and ``weights`` {filters (H, W, I, O), biases}."""
-    with path.open("rb") as file:
-        header = file.read(520)
-    if header[:10] == b"MATLAB 7.3" or header[512:516] == b"\x89HDF":
-        raise WeightsError(
-            f"{path}: a MATLAB 7.3 (HDF5) file, which is not read here; in MATLAB: "
-            "x = load(file); save(newfile, '-struct', 'x', '-v7')"
-        )
+def read_mat(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Variables of a MATLAB file (structs as objects with fields).
+
+    Raises:
+        WeightsError: truncated or foreign, a MATLAB 7.3 file, or scipy is not installed.
+    """
     try:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
     except ModuleNotFoundError as error:
         raise WeightsError(f"{path}: .mat files are read by scipy: pip install 'fasttrack[matconvnet]'") from error
-
     try:
+        with path.open("rb") as file:
+            header = file.read(520)
+        if header[:10] == b"MATLAB 7.3" or header[512:516] == b"\x89HDF":
+            raise WeightsError(
+                f"{path}: a MATLAB 7.3 (HDF5) file, which is not read here; in MATLAB: "
+                "x = load(file); save(newfile, '-struct', 'x', '-v7')"
+            )
         content = loadmat(path, struct_as_record=False, squeeze_me=False)
-    except MatReadError as error:
-        raise ValueError(str(error)) from error
+    except (MatReadError, *BROKEN) as error:
+        raise broken(path, error) from error
+    return {name: value for name, value in content.items() if not name.startswith("__")}
+
+
+def _read_mat(path: Path, arch: Architecture) -> RawWeights:
+    """MatConvNet: a cell array ``layers`` of structs with ``name`` and ``weights`` {filters (H, W, I, O), biases}."""
+    content = read_mat(path)
     if "layers" not in content:
         raise WeightsError(f"{path}: not a MatConvNet network: no variable 'layers' (found {sorted(content)})")
     tensors: dict[str, Tensor] = {}
@@ -207,6 +223,5 @@ def read_weights(path: Path, arch: Architecture) -> RawWeights:
         raise WeightsError(f"{path}: no such file")
     try:
         return reader(path, arch)
-    except _BROKEN as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path}: truncated or not a {path.suffix} weights file: {first}") from error
+    except BROKEN as error:
+        raise broken(path, error) from error

@@ -15,27 +15,23 @@ orange, pink, purple, red, white, yellow.
 from __future__ import annotations
 
 import functools
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
 from fasttrack.errors import RangeError, WeightsError
 from fasttrack.vision.features.base import check_patches
+from fasttrack.vision.weight_formats import BROKEN, broken, read_mat
 
 __all__ = ["TERMS", "ColorNames", "built_in_table", "load_table"]
 
 TERMS = ("black", "blue", "brown", "grey", "green", "orange", "pink", "purple", "red", "white", "yellow")
 BINS = 32  # per colour, 8 levels each; row of the table = r + 32·g + 1024·b
 SIGMA = 14.0  # ΔE
-
-# What the readers raise on a broken file.
-_BROKEN = (OSError, EOFError, ValueError, TypeError, NotImplementedError, zlib.error, SafetensorError)
 
 _Point = tuple[float, float, float]
 # Foci as segments (from, to) in L*, chroma, hue°; a point is a segment onto itself.
@@ -104,19 +100,15 @@ def load_table(path: str | Path) -> Tensor:
         if path.suffix == ".npy":
             arrays = {"array": np.load(path, allow_pickle=False)}
         elif path.suffix == ".mat":
-            from scipy.io import loadmat
-
-            arrays = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+            arrays = read_mat(path)
         elif path.suffix == ".safetensors":
             from safetensors.numpy import load_file
 
             arrays = load_file(path)
         else:
             raise WeightsError(f"{path}: unknown kind of table; wanted .npy, .mat or .safetensors")
-    except ModuleNotFoundError as error:
-        raise WeightsError(f"{path}: .mat files are read by scipy: pip install 'fasttrack[matconvnet]'") from error
-    except _BROKEN as error:
-        raise WeightsError(f"{path}: Color Names table cannot be read: {error}") from error
+    except BROKEN as error:
+        raise broken(path, error) from error
     tables = {k: v for k, v in arrays.items() if v.shape == shape}
     if len(tables) != 1:
         got = {k: v.shape for k, v in arrays.items()}
@@ -138,7 +130,7 @@ class ColorNames:
     name = "cn"
     channels = len(TERMS)
     needs_fit = False
-    typical_rms = 0.2
+    typical_rms = 0.21
 
     def __init__(self, stride: int = 4, table: str | Path | None = None) -> None:
         if stride < 1:

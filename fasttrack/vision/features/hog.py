@@ -21,7 +21,7 @@ class HOG:
     name = "hog"
     channels = 31
     needs_fit = False
-    typical_rms = 0.1
+    typical_rms = 0.18
     weights_note = ""
 
     def __init__(self, stride: int = 4) -> None:

@@ -22,7 +22,7 @@ class RGB:
     name = "rgb"
     channels = 3
     needs_fit = False
-    typical_rms = 0.24
+    typical_rms = 0.25
     weights_note = ""
 
     def __init__(self, stride: int = 4) -> None:

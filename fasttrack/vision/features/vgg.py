@@ -48,9 +48,10 @@ class VGG16Feature:
     of cell ``k`` is centred at the middle of ``[k·stride, (k+1)·stride)`` px exactly. Border effect: the
     padding is zero after mean subtraction (a mean-coloured surround), felt within ``border_cells`` of the edge.
 
-    Scale: ReLU outputs reach tens (weights for RGB/255 input) to thousands (0–255 input), the deeper the
-    less; λ and learning rate go with the square of it. ``unit_rms=True`` divides by the root mean square
-    over the first frame, after which ``typical_rms`` is 1; otherwise ``typical_rms`` is the one measured there.
+    Scale: it depends on the weights. On a natural image the RMS of a channel (after PCA) is about 130 at
+    conv-2 and 80 at conv-4 of the original weights (0–255 input), 2 at conv-7 of SSD300's (RGB/255 input);
+    λ and learning rate go with its square. ``unit_rms=True`` divides by the RMS over the first frame, after
+    which ``typical_rms`` is 1; otherwise ``typical_rms`` is what was measured there.
 
     Args:
         depth: which convolution.

@@ -1,0 +1,453 @@
+"""Features: hand-computed values, exact cell ↔ pixel geometry, an independent VGG, PCA against an SVD."""
+
+import numpy as np
+import pytest
+import torch
+from made_weights import block_mean, forward, made_tensors, relative
+from safetensors.torch import save_file
+
+from fasttrack import ops
+from fasttrack.errors import ArgumentError, DtypeError, RangeError, ShapeError, UnknownName, WeightsError
+from fasttrack.vision.architectures import CONVENTIONS, VGG16
+from fasttrack.vision.converters import import_weights
+from fasttrack.vision.features import PCA, Feature, VGG16Feature, create, list_features
+from fasttrack.vision.features.color_names import TERMS, ColorNames, built_in_table, load_table
+
+DEPTH = 7
+TOLERANCE = 2e-6  # float32 against float64, relative L2; worst seen 4e-7 at seven layers
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 255
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    return made_tensors(DEPTH)
+
+
+@pytest.fixture(scope="module")
+def vgg_file(tensors, tmp_path_factory):
+    source = tmp_path_factory.mktemp("weights") / "made.pth"
+    torch.save(tensors, source)
+    return import_weights(source, VGG16, source.with_name("vgg16.safetensors"), CONVENTIONS["torchvision"], note="made")
+
+
+# --- registry and protocol -----------------------------------------------------------------------------------
+
+
+def test_registry():
+    assert list_features() == (
+        "hog", "cn", "hog+cn", "rgb", "conv-2", "conv-4", "conv-7", "conv-10", "conv-13",
+    )  # fmt: skip
+    with pytest.raises(UnknownName, match=r"one of hog, cn, .*conv-13, got 'sift'"):
+        create("sift")
+    with pytest.raises(ArgumentError, match="option must be one of stride, table, color_gain, got 'gain'"):
+        create("hog+cn", gain=2)
+    with pytest.raises(ArgumentError, match=r"option must be one of weights, .*, got 'depth'"):
+        create("conv-2", depth=3)
+
+
+@pytest.mark.parametrize("name", ["hog", "cn", "hog+cn", "rgb"])
+def test_features_without_weights_follow_the_protocol(name):
+    feature = create(name)
+    assert isinstance(feature, Feature)
+    assert (feature.name, feature.stride, feature.needs_fit, feature.weights_note) == (name, 4, False, "")
+    maps = feature(noise(2, 3, 31, 42))
+    assert maps.shape == (2, feature.channels, 7, 10)
+    assert maps.is_contiguous() and maps.dtype == torch.float32 and not maps.requires_grad
+    feature.fit(noise(1, 3, 8, 8))
+    assert feature.fork() is feature
+    for wrong in (noise(3, 8, 8), noise(1, 1, 8, 8), noise(1, 3, 3, 8)):
+        with pytest.raises(ShapeError, match="patches must be"):
+            feature(wrong)
+    with pytest.raises(DtypeError, match=r"float32.*float64"):
+        feature(noise(1, 3, 8, 8).double())
+    with pytest.raises(RangeError, match="stride must be at least 1 px, got 0"):
+        create(name, stride=0)
+
+
+@pytest.mark.parametrize("name", ["hog", "cn", "hog+cn", "rgb"])
+def test_one_call_for_many_patches_equals_many_calls(name):
+    feature, patches = create(name), noise(3, 3, 24, 32)
+    together = feature(patches)
+    assert torch.equal(together, torch.cat([feature(patches[i : i + 1]) for i in range(3)]))
+    assert not torch.equal(together[0], together[1])
+
+
+@pytest.mark.parametrize("name", ["cn", "rgb"])
+@pytest.mark.parametrize("stride", [1, 3, 4])
+def test_an_impulse_changes_its_own_cell_alone(name, stride):
+    feature = create(name, stride=stride)
+    flat = torch.full((1, 3, 25, 26), 128.0)
+    for row, col in ((0, 0), (stride, 2 * stride - 1), (13, 14)):
+        patch = flat.clone()
+        patch[0, :, row, col] = torch.tensor([255.0, 0.0, 0.0])
+        changed = (feature(patch) != feature(flat)).any(1)[0].nonzero().tolist()
+        assert changed == [[row // stride, col // stride]]
+
+
+# --- colour --------------------------------------------------------------------------------------------------
+
+
+def test_rgb_by_hand():
+    patch = torch.zeros(1, 3, 4, 8)
+    patch[0, 0, :, :4], patch[0, 1, 0, 4] = 255.0, 255.0
+    maps = create("rgb")(patch)
+    assert maps[0, :, 0, 0].tolist() == pytest.approx([0.5, -0.5, -0.5])
+    assert maps[0, :, 0, 1].tolist() == pytest.approx([-0.5, 1 / 16 - 0.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ("rgb", "term"),
+    [
+        ((0, 0, 0), "black"), ((255, 255, 255), "white"), ((128, 128, 128), "grey"), ((255, 0, 0), "red"),
+        ((0, 128, 0), "green"), ((0, 255, 0), "green"), ((0, 0, 255), "blue"), ((135, 206, 235), "blue"),
+        ((255, 255, 0), "yellow"), ((255, 140, 0), "orange"), ((139, 69, 19), "brown"), ((128, 0, 128), "purple"),
+        ((255, 105, 180), "pink"), ((255, 192, 203), "pink"), ((0, 100, 0), "green"), ((0, 0, 128), "blue"),
+    ],
+)  # fmt: skip
+def test_color_terms(rgb, term):
+    maps = create("cn")(torch.tensor(rgb, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 4, 4))
+    assert TERMS[int(maps[0, :, 0, 0].argmax())] == term
+
+
+def test_the_table_is_a_soft_assignment():
+    table = built_in_table()
+    assert table.shape == (32768, 11) and table.dtype == torch.float32
+    assert torch.allclose(table.sum(1), torch.ones(32768), atol=1e-5)
+    assert float(table.min()) >= 0
+    assert set(table.argmax(1).tolist()) == set(range(11))
+    # Neighbouring bins are 8 levels apart: shares move gently, nothing jumps.
+    grid = table.view(32, 32, 32, 11)
+    assert max(float(grid.diff(dim=d).abs().sum(-1).max()) for d in range(3)) < 0.8
+
+
+def test_color_names_against_a_loop():
+    patch = noise(1, 3, 9, 8)
+    patch[0, :, 0, 0] = torch.tensor([-3.0, 300.0, 255.9])  # outside 0..255 counts as the nearest
+    maps, table = create("cn")(patch)[0], built_in_table()
+    pixels = patch[0].clamp(0, 255)
+    wanted, swapped = torch.zeros(11, 2, 2, dtype=torch.float64), torch.zeros(11, 2, 2, dtype=torch.float64)
+    for y in range(8):
+        for x in range(8):
+            r, g, b = (int(v) // 8 for v in pixels[:, y, x])
+            wanted[:, y // 4, x // 4] += table[r + 32 * g + 1024 * b].double() / 16
+            swapped[:, y // 4, x // 4] += table[b + 32 * g + 1024 * r].double() / 16
+    assert relative(maps, wanted) < 1e-6
+    for wrong in (swapped, torch.zeros_like(wanted), wanted.flip(1), wanted * 1.001):
+        assert relative(wrong, wanted) > 1e-4
+
+
+def test_a_table_of_the_users(tmp_path):
+    from scipy.io import savemat
+
+    table = noise(32768, 11).div(255)
+    np.save(tmp_path / "w2c.npy", table.numpy())
+    savemat(tmp_path / "w2c.mat", {"w2c": table.double().numpy(), "other": np.ones((2, 2))})
+    save_file({"w2c": table}, tmp_path / "w2c.safetensors")
+    for suffix in ("npy", "mat", "safetensors"):
+        assert torch.equal(load_table(tmp_path / f"w2c.{suffix}"), table)
+    feature = ColorNames(table=tmp_path / "w2c.mat")
+    assert feature.weights_note == "Color Names table w2c.mat"
+    patch = torch.full((1, 3, 4, 4), 9.0)
+    assert torch.allclose(feature(patch)[0, :, 0, 0], table[1 + 32 + 1024])
+
+
+def test_a_broken_table_is_named(tmp_path):
+    np.save(tmp_path / "small.npy", np.ones((32768, 10)))
+    with pytest.raises(WeightsError, match=r"small\.npy.*\(32768, 11\).*\(32768, 10\)"):
+        load_table(tmp_path / "small.npy")
+    np.save(tmp_path / "nan.npy", np.full((32768, 11), np.nan))
+    with pytest.raises(WeightsError, match=r"nan\.npy.*NaN"):
+        load_table(tmp_path / "nan.npy")
+    for name in ("cut.npy", "cut.mat", "cut.safetensors", "gone.npy"):
+        if name != "gone.npy":
+            (tmp_path / name).write_bytes(b"\x93NUMPY not")
+        with pytest.raises(WeightsError, match=f"{name}: truncated or not"):
+            load_table(tmp_path / name)
+    with pytest.raises(WeightsError, match="unknown kind of table"):
+        load_table(tmp_path / "w2c.txt")
+
+
+# --- hog -----------------------------------------------------------------------------------------------------
+
+
+def test_hog_is_the_op():
+    patches = noise(2, 3, 16, 24)
+    assert torch.equal(create("hog")(patches), ops.hog(patches, cell_size=4))
+
+
+def test_hog_and_color_side_by_side():
+    patches = noise(2, 3, 16, 24)
+    maps = create("hog+cn", color_gain=2.0)(patches)
+    assert torch.equal(maps[:, :31], create("hog")(patches))
+    assert torch.allclose(maps[:, 31:], (create("cn")(patches) - 1 / 11) * 2)
+
+
+# --- PCA -----------------------------------------------------------------------------------------------------
+
+
+def test_pca_against_an_svd():
+    maps = torch.einsum(
+        "dc,tchw->tdhw", noise(12, 12, seed=1) - 127, noise(2, 12, 9, 7) * torch.arange(1, 13).view(-1, 1, 1)
+    )
+    pca = PCA(5).fit(maps)
+    x = maps.double().transpose(0, 1).flatten(1).numpy()
+    centred = x - x.mean(1, keepdims=True)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    signs = np.sign(u[np.abs(u).argmax(0), np.arange(12)])
+    wanted = ((u * signs).T[:5] @ centred).reshape(5, 2, 9, 7).transpose(1, 0, 2, 3)
+    got = pca.apply(maps)
+    assert relative(got, wanted) < 1e-5
+    for wrong in (-wanted, wanted[:, ::-1], np.zeros_like(wanted), wanted * 1.001, wanted + 0.01 * wanted.std()):
+        assert relative(wrong, wanted) > 1e-4
+    assert np.allclose(pca.variances, s[:5] ** 2 / (x.shape[1] - 1))
+    assert got.is_contiguous()
+    again = PCA(5).fit(maps.clone())
+    assert torch.equal(again.basis, pca.basis)
+    assert torch.equal(pca.apply(maps.contiguous(memory_format=torch.channels_last)), got)
+
+
+def test_pca_keeps_all_of_too_few_channels(caplog):
+    maps = noise(1, 3, 5, 5)
+    with caplog.at_level("INFO"):
+        pca = PCA(64).fit(maps)
+    assert pca.kept == 3
+    assert "64 channels wanted, 3 are there: all kept" in caplog.text
+    centred = maps - maps.mean((2, 3), keepdim=True)
+    assert relative(pca.apply(maps).square().sum(), centred.square().sum()) < 1e-5  # a rotation
+
+
+def test_pca_refuses_what_it_cannot_fit():
+    with pytest.raises(RangeError, match="finite, got NaN"):
+        PCA(2).fit(torch.full((1, 3, 4, 4), float("nan")))
+    for constant in (torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 1e3)):
+        with pytest.raises(RangeError, match="vary from cell to cell"):
+            PCA(2).fit(constant)
+    with pytest.raises(ShapeError, match="at least two cells"):
+        PCA(2).fit(noise(1, 3, 1, 1))
+    with pytest.raises(RangeError, match="k must be at least 1"):
+        PCA(0)
+    with pytest.raises(RangeError, match="not fitted"):
+        PCA(2).apply(noise(1, 3, 4, 4))
+    with pytest.raises(ShapeError, match=r"\(T, 3, H, W\)"):
+        PCA(2).fit(noise(1, 3, 4, 4)).apply(noise(1, 4, 4, 4))
+
+
+# --- VGG-16 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("relu", [True, False])
+def test_vgg_against_an_independent_forward(vgg_file, tensors, depth, relu):
+    patches = noise(2, 3, 22, 29)
+    feature = VGG16Feature(depth, weights=vgg_file, stride=None, channels=None, relu=relu)
+    got, wanted = feature(patches), forward(tensors, CONVENTIONS["torchvision"], depth, patches, relu)
+    assert got.shape == wanted.shape
+    assert relative(got, wanted) < TOLERANCE
+    bgr = forward(tensors, CONVENTIONS["torchvision"], depth, patches.flip(1), relu)
+    other = forward(tensors, CONVENTIONS["vgg"], depth, patches, relu)
+    for wrong in (bgr, other, np.roll(wanted, 1, 3), np.zeros_like(wanted), wanted * 1.00001):
+        assert relative(wrong, wanted) > 2 * TOLERANCE
+    assert feature.stride == {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 7: 4}[depth]
+
+
+@pytest.mark.parametrize(("depth", "factor"), [(2, 4), (4, 2), (7, 1)])
+def test_every_depth_serves_cells_of_four_px(vgg_file, tensors, depth, factor):
+    patches = noise(1, 3, 21, 30)
+    feature = create(f"conv-{depth}", weights=vgg_file, channels=None)
+    wanted = block_mean(forward(tensors, CONVENTIONS["torchvision"], depth, patches), factor)
+    assert feature.stride == 4 and feature(patches).shape == (1, feature.channels, 5, 7)
+    assert relative(feature(patches), wanted) < TOLERANCE
+    if factor > 1:
+        largest = create(f"conv-{depth}", weights=vgg_file, channels=None, pool="max")(patches)
+        assert bool((largest >= feature(patches) - 1e-5).all())
+        assert relative(largest, wanted) > 0.01
+
+
+@pytest.mark.parametrize("depth", [2, 4, 7])
+def test_the_receptive_field_lies_around_its_cell(tmp_path, depth):
+    """All-positive weights: a cell depends on exactly the pixels of its receptive field."""
+    weights = {k: v.abs() + 1e-3 for k, v in made_tensors(depth).items()}
+    torch.save(weights, tmp_path / "w.pth")
+    feature = VGG16Feature(depth, weights=tmp_path / "w.pth", convention=CONVENTIONS["vgg"], channels=None, pool="avg")
+    size, row, col = 96, 11, 13
+    flat = torch.full((1, 3, size, size), 200.0)
+    base = feature(flat)[0, :, row, col]
+    radius = (feature.receptive_field_px - feature.stride) // 2
+    for axis, cell in ((2, row), (3, col)):
+        first, last = cell * 4 - radius, (cell + 1) * 4 - 1 + radius
+        for position, inside in ((first - 1, False), (first, True), (last, True), (last + 1, False)):
+            patch = flat.clone()
+            patch.select(axis, position).fill_(255.0)
+            # max-pools of a flat map pass any pixel of their block that grows
+            assert bool((feature(patch)[0, :, row, col] != base).any()) == inside, (axis, position)
+
+
+@pytest.mark.parametrize("depth", [2, 4, 7])
+def test_an_impulse_moved_by_a_cell_moves_the_map_by_a_cell(vgg_file, depth):
+    feature = create(f"conv-{depth}", weights=vgg_file, channels=None)
+    flat = torch.full((1, 3, 96, 96), 120.0)
+
+    def answer(y, x):
+        patch = flat.clone()
+        patch[0, :, y : y + 4, x : x + 4] = torch.tensor([250.0, 10.0, 90.0]).view(3, 1, 1)
+        return (feature(patch) - feature(flat))[0]
+
+    here, there = answer(40, 44), answer(44, 52)  # one cell down, two to the right
+    assert torch.allclose(here[:, 8:14, 8:14], there[:, 9:15, 10:16], atol=1e-4 * float(here.abs().max()))
+    assert not torch.allclose(here[:, 8:14, 8:14], there[:, 9:15, 9:15], atol=0.1 * float(here.abs().max()))
+    assert divmod(int(here.square().sum(0).argmax()), 24) == (10, 11)  # the cell that the impulse fills
+
+
+@pytest.mark.parametrize("depth", [2, 4, 7])
+def test_padding_is_felt_within_border_cells_only(vgg_file, depth):
+    feature = create(f"conv-{depth}", weights=vgg_file, channels=None)
+    large = noise(1, 3, 128, 128)
+    part = feature(large[:, :, 32:96, 32:96].contiguous())
+    inner, b = feature(large)[:, :, 8:24, 8:24], feature.border_cells
+    assert 0 < b < 8
+    assert relative(part[:, :, b:-b, b:-b], inner[:, :, b:-b, b:-b]) < TOLERANCE
+    assert relative(part[:, :, 0], inner[:, :, 0]) > 0.01
+
+
+def test_vgg_with_pca(vgg_file):
+    feature = create("conv-7", weights=vgg_file)
+    patches = noise(2, 3, 40, 48)
+    assert isinstance(feature, Feature)
+    assert (feature.name, feature.channels, feature.needs_fit) == ("conv-7", 64, True)
+    assert feature.weights_note == "conv-7: made"
+    with pytest.raises(RangeError, match="conv-7: features must be fitted"):
+        feature(patches)
+    feature.fit(patches[:1])
+    maps = feature(patches)
+    assert maps.shape == (2, 64, 10, 12) and maps.is_contiguous()
+    assert float(maps[0].mean((1, 2)).abs().max()) < 1e-3 * float(maps.abs().max())  # centred where it was fitted
+    assert relative(maps[:1].square().mean().sqrt(), feature.typical_rms) < 1e-5
+    plain = create("conv-7", weights=vgg_file, channels=None)(patches)
+    assert torch.equal(feature.project(feature.backbone(patches)), maps)
+    assert relative(feature.backbone(patches), plain) < TOLERANCE
+    scaled = create("conv-7", weights=vgg_file, unit_rms=True)
+    scaled.fit(patches[:1])
+    assert scaled.typical_rms == pytest.approx(1.0)
+    assert float(scaled(patches[:1]).square().mean()) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_vgg_fork_shares_the_network_and_not_the_fit(vgg_file):
+    feature, patches = create("conv-4", weights=vgg_file), noise(2, 3, 32, 32)
+    feature.fit(patches[:1])
+    before = feature(patches)
+    twin = feature.fork()
+    with pytest.raises(RangeError, match="fitted"):
+        twin(patches)
+    twin.fit(patches[1:])
+    assert not torch.equal(twin(patches), before)
+    assert torch.equal(feature(patches), before)
+    assert twin.backbone(patches).equal(feature.backbone(patches))
+
+
+def test_vgg_in_parts_and_alone_gives_the_same(vgg_file):
+    patches = noise(5, 3, 32, 40)
+    whole = create("conv-7", weights=vgg_file, channels=None)(patches)
+    parts = create("conv-7", weights=vgg_file, channels=None, max_batch_px=2 * 32 * 40)(patches)
+    alone = torch.cat([create("conv-7", weights=vgg_file, channels=None)(patches[i : i + 1]) for i in range(5)])
+    assert relative(parts, whole) < TOLERANCE
+    assert relative(alone, whole) < TOLERANCE
+    assert relative(whole.roll(1, 0), whole) > 0.1
+
+
+@pytest.mark.parametrize("options", [{"channels": None}, {"channels": 8}, {"channels": None, "unit_rms": True}])
+def test_features_can_be_learned_upon(vgg_file, options):
+    feature, patches = create("conv-4", weights=vgg_file, **options), noise(1, 3, 16, 16)
+    feature.fit(patches)
+    maps = feature(patches)
+    assert not maps.is_inference() and not maps.requires_grad
+    weight = torch.ones(maps.shape[1], requires_grad=True)
+    (maps * weight.view(1, -1, 1, 1)).square().sum().backward()
+    assert weight.grad is not None and bool(weight.grad.isfinite().all())
+
+
+def test_vgg_refuses(vgg_file):
+    for options, message in (
+        ({"stride": 3}, "multiple of the native 2 px"), ({"stride": 1}, "multiple of the native 2 px"),
+        ({"channels": 0}, "channels must be at least 1"), ({"pool": "sum"}, "avg, max"),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError, match=message):
+            create("conv-4", weights=vgg_file, **options)
+    with pytest.raises(RangeError, match=r"depth must be 1\.\.13, got 14"):
+        VGG16Feature(14, weights=vgg_file)
+    feature = create("conv-4", weights=vgg_file)
+    with pytest.raises(RangeError, match="NaN"):
+        feature.fit(torch.full((1, 3, 32, 32), float("nan")))
+    with pytest.raises(ShapeError, match="at least 4 px"):
+        feature(noise(1, 3, 3, 9))
+
+
+def test_vgg_says_what_to_put_where(vgg_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTTRACK_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(WeightsError, match=r"conv-10 needs weights.*put vgg16\.safetensors into .*weights import"):
+        create("conv-10")
+    with pytest.raises(WeightsError, match=r"conv-7 needs.*put vgg16\.safetensors or vgg16_ssd300voc"):
+        create("conv-7")
+    (tmp_path / "vgg16.safetensors").write_bytes(vgg_file.read_bytes())
+    assert create("conv-7").weights.path == tmp_path / "vgg16.safetensors"
+    with pytest.raises(WeightsError, match=r"vgg16\.safetensors: layer conv4_1 .*missing"):
+        create("conv-10")
+
+
+def test_deep_layers_run_on_a_whole_network(tmp_path):
+    tensors = made_tensors(13)
+    torch.save(tensors, tmp_path / "vgg16-made.pth")
+    patches = noise(1, 3, 16, 20)
+    for depth in (10, 13):
+        feature = create(f"conv-{depth}", weights=tmp_path / "vgg16-made.pth", convention=CONVENTIONS["vgg"])
+        assert (feature.stride, feature.channels) == (4, 64)
+        wanted = forward(tensors, CONVENTIONS["vgg"], depth, patches)
+        assert wanted.shape == (1, 512, 4, 5)
+        assert relative(feature.backbone(patches), wanted) < TOLERANCE
+
+
+# --- given weights, real images ------------------------------------------------------------------------------
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["hog", "cn", "hog+cn", "rgb"])
+def test_typical_rms_is_typical(data, name):
+    import cv2
+
+    feature, squares = create(name), []
+    for folder in sorted((data / "sequences").iterdir()):
+        image = cv2.resize(cv2.imread(str(min((folder / "img").glob("*.jpg")))), (200, 144))[:, :, ::-1]
+        patch = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().contiguous()
+        squares.append(float(feature(patch).square().mean()))
+    rms = float(np.mean(squares)) ** 0.5
+    assert feature.typical_rms == pytest.approx(rms, rel=0.15)
+
+
+def real_patch(data):
+    import cv2
+
+    image = cv2.imread(str(data / "sequences" / "Human7" / "img" / "0001.jpg"))
+    return torch.from_numpy(image[60:124, 90:178, ::-1].copy()).permute(2, 0, 1)[None].float().contiguous()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("depth", "convention", "note"), [(2, "vgg", "original"), (4, "vgg", "original"), (7, "torchvision", "stand-in")]
+)
+def test_given_weights(data, monkeypatch, depth, convention, note):
+    monkeypatch.setenv("FASTTRACK_WEIGHTS", str(data / "weights"))
+    feature, patch = create(f"conv-{depth}", channels=None, stride=None), real_patch(data)
+    assert note in feature.weights_note
+    assert feature.weights.convention == CONVENTIONS[convention]
+    wanted = forward(feature.weights.tensors, CONVENTIONS[convention], depth, patch)
+    assert relative(feature(patch), wanted) < TOLERANCE
+    assert relative(forward(feature.weights.tensors, CONVENTIONS[convention], depth, patch.flip(1)), wanted) > 0.01
+    reduced = create(f"conv-{depth}")
+    reduced.fit(patch)
+    assert reduced(patch).shape == (1, 64, 16, 22)
+    # A trained network on a real image: the first components hold nearly all, the map is alive everywhere.
+    assert float(reduced._pca.variances[:32].sum() / reduced._pca.variances.sum()) > 0.8
+    assert bool((reduced(patch).abs().sum(1) > 0).all())
