@@ -82,7 +82,7 @@ def caffemodel(tensors, v1=False, packed=True, double=False):
 # --- MatConvNet ----------------------------------------------------------------------------------------------
 
 
-def save_mat(path, tensors, old=False, mean=(123.68, 116.779, 103.939)):
+def save_mat(path, tensors, old=False, compressed=False, mean=(123.68, 116.779, 103.939)):
     """``layers`` as a 1×N cell array of structs, filters as (H, W, I, O); ``old``: fields filters/biases."""
     layers = []
     for name, weight, bias in by_layer(tensors):
@@ -101,7 +101,7 @@ def save_mat(path, tensors, old=False, mean=(123.68, 116.779, 103.939)):
     image = {"averageImage": np.broadcast_to(np.array(mean).reshape(1, 1, 3), (4, 4, 3) if old else (1, 1, 3)).copy()}
     if mean is not None:
         content |= {"normalization": image} if old else {"meta": {"normalization": image}}
-    savemat(path, content)
+    savemat(path, content, do_compression=compressed)
 
 
 # --- an independent forward pass -----------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def write(path, kind, tensors):
             arrays |= {f"{name}_W": weight.transpose(2, 3, 1, 0), f"{name}_b": bias}
         np.savez_compressed(path, **arrays)
     elif kind.startswith("mat"):
-        save_mat(path, tensors, old=kind == "mat old")
+        save_mat(path, tensors, old=kind == "mat old", compressed=kind == "mat compressed")
     else:
         options = {"v1": "v1" in kind, "packed": "unpacked" not in kind, "double": "double" in kind}
         path.write_bytes(caffemodel(tensors, **options))
@@ -60,7 +60,7 @@ def write(path, kind, tensors):
 
 KINDS = {
     "safetensors": ".safetensors", "pth": ".pth", "pth old": ".pth", "pth wrapped": ".pt", "npz": ".npz",
-    "npz tensorflow": ".npz", "mat": ".mat", "mat old": ".mat", "caffe": ".caffemodel", "caffe v1": ".caffemodel",
+    "npz tensorflow": ".npz", "mat": ".mat", "mat old": ".mat", "mat compressed": ".mat", "caffe": ".caffemodel", "caffe v1": ".caffemodel",
     "caffe unpacked": ".caffemodel", "caffe double": ".caffemodel",
 }  # fmt: skip
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import pickle
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +26,14 @@ from torch import Tensor
 from fasttrack.errors import WeightsError
 from fasttrack.vision.architectures import Architecture, InputConvention
 from fasttrack.vision.caffemodel import read_caffemodel
+from fasttrack.vision.matfile import read_mat
 
-__all__ = ["BROKEN", "SUFFIXES", "RawWeights", "broken", "read_mat", "read_weights"]
+__all__ = ["BROKEN", "SUFFIXES", "RawWeights", "broken", "read_weights"]
 
-# What the readers below raise on a cut or foreign file; anything else is a fault of ours.
+# What the libraries below raise on a cut or altered file (found by altering bytes; none documents it).
 BROKEN = (
     OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError, NotImplementedError,
+    AssertionError, AttributeError, NameError, SyntaxError, tokenize.TokenError,
     struct.error, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, SafetensorError,
 )  # fmt: skip
 
@@ -81,7 +85,7 @@ def _renamed(path: Path, arrays: Mapping[str, Tensor], arch: Architecture) -> di
 
 
 def _torch(array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
 def _read_safetensors(path: Path, arch: Architecture) -> RawWeights:
@@ -120,72 +124,44 @@ def _read_npz(path: Path, arch: Architecture) -> RawWeights:
     return RawWeights(_renamed(path, tensors, arch), "npz")
 
 
-def read_mat(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Variables of a MATLAB file (structs as objects with fields).
-
-    Raises:
-        WeightsError: truncated or foreign, a MATLAB 7.3 file, or scipy is not installed.
-    """
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ModuleNotFoundError as error:
-        raise WeightsError(f"{path}: .mat files are read by scipy: pip install 'fasttrack[matconvnet]'") from error
-    try:
-        with path.open("rb") as file:
-            header = file.read(520)
-        if header[:10] == b"MATLAB 7.3" or header[512:516] == b"\x89HDF":
-            raise WeightsError(
-                f"{path}: a MATLAB 7.3 (HDF5) file, which is not read here; in MATLAB: "
-                "x = load(file); save(newfile, '-struct', 'x', '-v7')"
-            )
-        content = loadmat(path, struct_as_record=False, squeeze_me=False)
-    except (MatReadError, *BROKEN) as error:
-        raise broken(path, error) from error
-    return {name: value for name, value in content.items() if not name.startswith("__")}
-
-
 def _read_mat(path: Path, arch: Architecture) -> RawWeights:
     """MatConvNet: a cell array ``layers`` of structs with ``name`` and ``weights`` {filters (H, W, I, O), biases}."""
     content = read_mat(path)
-    if "layers" not in content:
-        raise WeightsError(f"{path}: not a MatConvNet network: no variable 'layers' (found {sorted(content)})")
+    if not isinstance(content.get("layers"), list):
+        raise WeightsError(f"{path}: not a MatConvNet network: no cell array 'layers' (found {sorted(content)})")
     tensors: dict[str, Tensor] = {}
-    for cell in content["layers"].reshape(-1):
-        layer = cell.reshape(-1)[0]
-        names = np.asarray(getattr(layer, "name", "")).reshape(-1)
-        weights = _mat_weights(layer)
-        if names.size == 0 or len(weights) == 0:
+    for cell in content["layers"]:
+        layer = _struct(cell)
+        name, weights = layer.get("name"), _mat_weights(layer)
+        if not isinstance(name, str) or not weights:
             continue
         filters = weights[0].reshape(weights[0].shape + (1,) * (4 - weights[0].ndim))  # MATLAB drops last 1s
-        tensors[f"{names[0]}.weight"] = _torch(filters.transpose(3, 2, 0, 1))
+        tensors[f"{name}.weight"] = _torch(filters.transpose(3, 2, 0, 1))
         if len(weights) > 1:
-            tensors[f"{names[0]}.bias"] = _torch(weights[1].reshape(-1))
+            tensors[f"{name}.bias"] = _torch(weights[1].reshape(-1))
     return RawWeights(_renamed(path, tensors, arch), "mat", convention=_mat_convention(content))
 
 
-def _mat_weights(layer: object) -> list[NDArray[np.generic]]:
+def _struct(value: object) -> dict[str, Any]:
+    """A single struct, which the reader gives as a list of one; {} for anything else."""
+    single = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
+    return value[0] if single else {}  # type: ignore[index]
+
+
+def _mat_weights(layer: dict[str, Any]) -> list[NDArray[Any]]:
     """Filters and biases of one layer: the cell ``weights`` or, in files before 2015, two fields."""
-    if hasattr(layer, "weights"):
-        return [np.asarray(a) for a in np.asarray(layer.weights).reshape(-1)]
-    return [np.asarray(getattr(layer, name)) for name in ("filters", "biases") if hasattr(layer, name)]
+    parts = layer["weights"] if "weights" in layer else [layer.get("filters"), layer.get("biases")]
+    return [part for part in parts if isinstance(part, np.ndarray) and part.size]
 
 
-def _mat_convention(content: Mapping[str, NDArray[np.generic]]) -> InputConvention | None:
+def _mat_convention(content: dict[str, Any]) -> InputConvention | None:
     """RGB 0–255 minus the mean of ``meta.normalization.averageImage`` (older: ``normalization.averageImage``)."""
-    holder: object = content
-    for name in ("meta", "normalization", "averageImage"):
-        found = holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
-        if found is None and name == "meta":
-            continue
-        if found is None:
-            return None
-        holder = np.asarray(found).reshape(-1)[0] if name != "averageImage" else found
-    image = np.asarray(holder, dtype=np.float64)
-    if image.size < 3 or image.size % 3:
+    holder = _struct(content["meta"]) if "meta" in content else content
+    image = _struct(holder.get("normalization")).get("averageImage")
+    if not isinstance(image, np.ndarray) or not (image.size == 3 or image.shape[2:] == (3,)):
         return None
     # (h, w, 3), or three numbers in any orientation
-    r, g, b = image.reshape(-1, 3).mean(axis=0) if image.ndim == 3 and image.shape[-1] == 3 else image.reshape(-1)[:3]
+    r, g, b = image.astype(np.float64).reshape(-1, 3).mean(axis=0)
     return InputConvention(1.0, (float(r), float(g), float(b)), (1.0, 1.0, 1.0))
 
 

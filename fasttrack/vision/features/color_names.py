@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from fasttrack.errors import RangeError, WeightsError
 from fasttrack.vision.features.base import check_patches
-from fasttrack.vision.weight_formats import BROKEN, broken, read_mat
+from fasttrack.vision.matfile import read_mat
+from fasttrack.vision.weight_formats import BROKEN, broken
 
 __all__ = ["TERMS", "ColorNames", "built_in_table", "load_table"]
 
@@ -100,7 +101,7 @@ def load_table(path: str | Path) -> Tensor:
         if path.suffix == ".npy":
             arrays = {"array": np.load(path, allow_pickle=False)}
         elif path.suffix == ".mat":
-            arrays = read_mat(path)
+            arrays = {k: v for k, v in read_mat(path).items() if isinstance(v, np.ndarray)}
         elif path.suffix == ".safetensors":
             from safetensors.numpy import load_file
 
@@ -113,7 +114,7 @@ def load_table(path: str | Path) -> Tensor:
     if len(tables) != 1:
         got = {k: v.shape for k, v in arrays.items()}
         raise WeightsError(f"{path}: Color Names table: wanted one array of shape {shape}, got {got}")
-    table = torch.from_numpy(np.ascontiguousarray(next(iter(tables.values())), dtype=np.float32))
+    table = torch.from_numpy(np.array(next(iter(tables.values())), dtype=np.float32, order="C"))
     if not bool(torch.isfinite(table).all()):
         raise WeightsError(f"{path}: Color Names table: holds NaN or infinity")
     return table
