@@ -60,8 +60,8 @@ def write(path, kind, tensors):
 
 KINDS = {
     "safetensors": ".safetensors", "pth": ".pth", "pth old": ".pth", "pth wrapped": ".pt", "npz": ".npz",
-    "npz tensorflow": ".npz", "mat": ".mat", "mat old": ".mat", "mat compressed": ".mat", "caffe": ".caffemodel", "caffe v1": ".caffemodel",
-    "caffe unpacked": ".caffemodel", "caffe double": ".caffemodel",
+    "npz tensorflow": ".npz", "mat": ".mat", "mat old": ".mat", "mat compressed": ".mat", "caffe": ".caffemodel",
+    "caffe v1": ".caffemodel", "caffe unpacked": ".caffemodel", "caffe double": ".caffemodel",
 }  # fmt: skip
 
 
