@@ -14,7 +14,7 @@ from fasttrack.vision.features import PCA, Feature, VGG16Feature, create, list_f
 from fasttrack.vision.features.color_names import TERMS, ColorNames, built_in_table, load_table
 
 DEPTH = 7
-TOLERANCE = 2e-6  # float32 against float64, relative L2; worst seen 4e-7 at seven layers
+TOLERANCE = 4e-6  # float32 against float64, relative L2; worst seen 1.2e-6, at seven layers
 
 
 def noise(*shape, seed=0):

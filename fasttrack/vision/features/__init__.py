@@ -17,6 +17,7 @@ conv-2, 4, 7, 10, 13    64       4      VGG-16 with two pools, PCA fitted on the
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,4 @@ def create(name: str, **options: Any) -> Feature:
 
 
 def _options_of(factory: Callable[..., Feature]) -> tuple[str, ...]:
-    import inspect
-
     return tuple(p for p in inspect.signature(factory).parameters if p != "depth")

@@ -17,9 +17,9 @@ class HOGColorNames:
     """The 31 channels of HOG, then the 11 of Color Names, brought to one scale.
 
     What a regression can use of a family is how much its cells differ: the variance ``Σ_c var(x_c)`` over a
-    map. On natural images that is 0.42 for HOG and 0.155 for Color Names (measured on 32 frames of 16
+    map. On natural images that is 0.41 for HOG and 0.155 for Color Names (measured on 32 frames of 16
     videos), so the shares, with the 1/11 that each would have of nothing in particular taken off, are
-    multiplied by ``color_gain`` = sqrt(0.42 / 0.155) ≈ 1.6: both families then weigh the same.
+    multiplied by ``color_gain`` = sqrt(0.41 / 0.155) ≈ 1.6: both families then weigh the same.
 
     Args:
         stride: px per cell.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fasttrack import ops
 from fasttrack.errors import RangeError
 from fasttrack.vision.features.base import check_patches
 
@@ -39,7 +40,5 @@ class HOG:
     @torch.no_grad()
     def __call__(self, patches: Tensor) -> Tensor:
         """(T, 3, h, w) → (T, 31, h//stride, w//stride)."""
-        from fasttrack.ops import hog  # the feature exists before the ops are loaded
-
         check_patches(self.name, patches, self.stride)
-        return hog(patches, cell_size=self.stride)
+        return ops.hog(patches, cell_size=self.stride)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -143,8 +144,7 @@ class VGG16Feature:
 
     def fork(self) -> VGG16Feature:
         """Same network, not fitted: for another target of the same frame loop."""
-        twin = object.__new__(VGG16Feature)
-        twin.__dict__.update(self.__dict__)
+        twin = copy.copy(self)
         twin._forget()
         return twin
 
