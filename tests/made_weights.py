@@ -1,12 +1,17 @@
-"""Small made VGG-16 files in every format, and an independent forward pass, for the tests of weights and features."""
+"""Made patches and VGG-16 files in every format, and an independent forward pass: for the tests of vision."""
 
 import struct
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from scipy.io import savemat
 
 from fasttrack.vision.architectures import VGG16
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 255
 
 
 def made_tensors(count, seed=0):
@@ -102,6 +107,42 @@ def save_mat(path, tensors, old=False, compressed=False, mean=(123.68, 116.779, 
     if mean is not None:
         content |= {"normalization": image} if old else {"meta": {"normalization": image}}
     savemat(path, content, do_compression=compressed)
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def write(path, kind, tensors):
+    """One made file; ``kind`` is a format and a flavour of it."""
+    path = path / f"made-{kind.replace(' ', '-')}{KINDS[kind]}"
+    if kind == "safetensors":
+        save_file(tensors, path)
+    elif kind == "pth":
+        torch.save(tensors, path)
+    elif kind == "pth old":
+        torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    elif kind == "pth wrapped":
+        torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in tensors.items()}}, path)
+    elif kind == "npz":
+        np.savez(path, **{k: v.numpy() for k, v in tensors.items()})
+    elif kind == "npz tensorflow":
+        arrays = {}
+        for name, weight, bias in by_layer(tensors):
+            arrays |= {f"{name}_W": weight.transpose(2, 3, 1, 0), f"{name}_b": bias}
+        np.savez_compressed(path, **arrays)
+    elif kind.startswith("mat"):
+        save_mat(path, tensors, old=kind == "mat old", compressed=kind == "mat compressed")
+    else:
+        options = {"v1": "v1" in kind, "packed": "unpacked" not in kind, "double": "double" in kind}
+        path.write_bytes(caffemodel(tensors, **options))
+    return path
+
+
+KINDS = {
+    "safetensors": ".safetensors", "pth": ".pth", "pth old": ".pth", "pth wrapped": ".pt", "npz": ".npz",
+    "npz tensorflow": ".npz", "mat": ".mat", "mat old": ".mat", "mat compressed": ".mat", "caffe": ".caffemodel",
+    "caffe v1": ".caffemodel", "caffe unpacked": ".caffemodel", "caffe double": ".caffemodel",
+}  # fmt: skip
 
 
 # --- an independent forward pass -----------------------------------------------------------------------------
