@@ -1,11 +1,19 @@
 // The entries of the CPU kernels: one row per kernel, one table per instruction set.
 #pragma once
 
+#include "conv_regression.h"
 #include "regression_loss.h"
 
 // clang-format off
-#define FT_CPU_ENTRIES(X)                     \
-  X(regression_loss, RegressionLossArgs)
+#define FT_CPU_ENTRIES(X)                                    \
+  X(regression_loss, RegressionLossArgs)                     \
+  X(conv_plan, ConvPlanArgs)                                 \
+  X(conv_spectra_size, ConvSpectraSizeArgs)                  \
+  X(conv_spectra, ConvSpectraArgs)                           \
+  X(conv_response, ConvResponseArgs)                         \
+  X(conv_weight_gradient, ConvWeightGradientArgs)            \
+  X(conv_features_gradient, ConvFeaturesGradientArgs)        \
+  X(conv_run, ConvRunArgs)
 // clang-format on
 
 namespace ft {
