@@ -1,9 +1,11 @@
 // The border to Python: the only file that knows pybind11. Tensors cross as addresses and sizes.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "cpu/api.h"
@@ -159,6 +161,91 @@ void regression_loss_on_gpu(uintptr_t prediction, uintptr_t target, uintptr_t we
 }
 #endif
 
+ConvShape conv_shape(const std::vector<int64_t>& s) { return {s[0], s[1], s[2], s[3], s[4], s[5], s[6]}; }
+
+py::tuple conv_plan(const std::vector<int64_t>& shape, int64_t frames) {
+  int64_t tile[2];
+  isa().table->conv_plan({conv_shape(shape), frames, tile});
+  return py::make_tuple(tile[0], tile[1]);
+}
+
+int64_t conv_spectra_size(const std::vector<int64_t>& shape) {
+  int64_t floats;
+  isa().table->conv_spectra_size({conv_shape(shape), &floats});
+  return floats;
+}
+
+void conv_spectra(const std::vector<int64_t>& shape, uintptr_t features, uintptr_t spectra) {
+  const ConvSpectraArgs args{conv_shape(shape), at<const float>(features), at<float>(spectra)};
+  py::gil_scoped_release release;
+  isa().table->conv_spectra(args);
+}
+
+void conv_response(const std::vector<int64_t>& shape, uintptr_t spectra, uintptr_t weight, uintptr_t bias,
+                   uintptr_t response) {
+  const ConvResponseArgs args{conv_shape(shape), at<const float>(spectra), at<const float>(weight),
+                              at<const float>(bias), at<float>(response)};
+  py::gil_scoped_release release;
+  isa().table->conv_response(args);
+}
+
+void conv_weight_gradient(const std::vector<int64_t>& shape, uintptr_t spectra, uintptr_t response_gradient,
+                          uintptr_t weight_gradient) {
+  const ConvWeightGradientArgs args{conv_shape(shape), at<const float>(spectra), at<const float>(response_gradient),
+                                    at<float>(weight_gradient)};
+  py::gil_scoped_release release;
+  isa().table->conv_weight_gradient(args);
+}
+
+void conv_features_gradient(const std::vector<int64_t>& shape, uintptr_t response_gradient, uintptr_t weight,
+                            uintptr_t features_gradient) {
+  const ConvFeaturesGradientArgs args{conv_shape(shape), at<const float>(response_gradient), at<const float>(weight),
+                                      at<float>(features_gradient)};
+  py::gil_scoped_release release;
+  isa().table->conv_features_gradient(args);
+}
+
+using FrameTuple = std::tuple<uintptr_t, uintptr_t, int64_t, int64_t>;  // spectra, target, height, width
+
+// One optimisation; a null workspace only asks for its size in floats. Returns (size, steps, rows of history).
+py::tuple conv_run(const std::vector<int64_t>& kernel_and_tile, const std::vector<FrameTuple>& frames,
+                   const std::tuple<int, float, float>& loss, double weight_decay, int optimizer, double learning_rate,
+                   int64_t steps, double tolerance, bool evaluate, uintptr_t weight, uintptr_t bias, uintptr_t history,
+                   uintptr_t workspace) {
+  std::vector<ConvFrame> list;
+  for (const auto& [spectra, target, height, width] : frames) {
+    list.push_back({at<const float>(spectra), at<const float>(target), height, width});
+  }
+  int64_t counts[2] = {0, 0}, floats = 0;
+  const std::vector<int64_t>& k = kernel_and_tile;
+  const LossParams params{static_cast<Loss>(std::get<0>(loss)), std::get<1>(loss), std::get<2>(loss)};
+  const ConvRunArgs args{k[0],
+                         k[1],
+                         k[2],
+                         k[3],
+                         k[4],
+                         list.data(),
+                         static_cast<int64_t>(list.size()),
+                         params,
+                         weight_decay,
+                         static_cast<ConvOptimizer>(optimizer),
+                         learning_rate,
+                         steps,
+                         tolerance,
+                         evaluate,
+                         at<float>(weight),
+                         at<float>(bias),
+                         at<double>(history),
+                         counts,
+                         at<float>(workspace),
+                         &floats};
+  {
+    py::gil_scoped_release release;
+    isa().table->conv_run(args);
+  }
+  return py::make_tuple(floats, counts[0], counts[1]);
+}
+
 py::list isa_list() {
   py::list out;
   for (const Isa& isa : isas()) out.append(py::make_tuple(isa.name, isa.supported));
@@ -183,4 +270,11 @@ PYBIND11_MODULE(_C, m) {
 #else
   m.attr("cuda") = false;
 #endif
+  m.def("conv_plan", &ft::conv_plan);
+  m.def("conv_spectra_size", &ft::conv_spectra_size);
+  m.def("conv_spectra", &ft::conv_spectra);
+  m.def("conv_response", &ft::conv_response);
+  m.def("conv_weight_gradient", &ft::conv_weight_gradient);
+  m.def("conv_features_gradient", &ft::conv_features_gradient);
+  m.def("conv_run", &ft::conv_run);
 }

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from fasttrack import ops
 
-__all__ = ["FocalRegressionLoss", "ShrinkageLoss", "SquareLoss", "TruncatedLoss"]
+__all__ = ["ConvRegression", "FocalRegressionLoss", "ShrinkageLoss", "SquareLoss", "TruncatedLoss"]
+
+
+class ConvRegression(nn.Module):
+    """``ops.conv_regression`` with its weight (C, kh, kw) and bias (1,), which start at zero (CRT §3.1)."""
+
+    def __init__(self, channels: int, kernel_size: tuple[int, int], bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, *kernel_size))
+        self.bias = nn.Parameter(torch.zeros(1)) if bias else None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Response (B, H − kh + 1, W − kw + 1) of (B, C, H, W) features."""
+        return ops.conv_regression(features, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        channels, *kernel = self.weight.shape
+        return f"{channels}, kernel_size={tuple(kernel)}, bias={self.bias is not None}"
 
 
 class TruncatedLoss(nn.Module):
@@ -19,6 +38,10 @@ class TruncatedLoss(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Loss of a response map against its labels."""
         return ops.truncated_loss(prediction, target, self.threshold, self.a, self.reduction, weight)
+
+    def kernel_form(self) -> tuple[str, float, float]:
+        """Form and parameters, as ``ConvRegressionProblem`` asks for them."""
+        return "truncated", self.a, self.threshold
 
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
@@ -36,6 +59,10 @@ class ShrinkageLoss(nn.Module):
         """Loss of a response map against its labels."""
         return ops.shrinkage_loss(prediction, target, self.a, self.c, self.form, self.reduction, weight)
 
+    def kernel_form(self) -> tuple[str, float, float]:
+        """Form and parameters, as ``ConvRegressionProblem`` asks for them."""
+        return f"shrinkage_{self.form}", self.a, self.c
+
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
         return f"a={self.a}, c={self.c}, form={self.form!r}, reduction={self.reduction!r}"
@@ -52,6 +79,10 @@ class FocalRegressionLoss(nn.Module):
         """Loss of a response map against its labels."""
         return ops.focal_regression_loss(prediction, target, self.reduction, weight)
 
+    def kernel_form(self) -> tuple[str, float, float]:
+        """Form and parameters, as ``ConvRegressionProblem`` asks for them."""
+        return "focal", 0.0, 0.0
+
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
         return f"reduction={self.reduction!r}"
@@ -67,6 +98,10 @@ class SquareLoss(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Loss of a response map against its labels."""
         return ops.square_loss(prediction, target, self.reduction, weight)
+
+    def kernel_form(self) -> tuple[str, float, float]:
+        """Form and parameters, as ``ConvRegressionProblem`` asks for them."""
+        return "square", 0.0, 0.0
 
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""

@@ -1,16 +1,25 @@
 // The entries of the CPU kernels: one row per kernel, one table per instruction set.
 #pragma once
 
+<<<<<<< HEAD
+#include "conv_regression.h"
 #include "crop_resize.h"
 #include "hog.h"
 #include "regression_loss.h"
 #include "response_peak.h"
 
 // clang-format off
-#define FT_CPU_ENTRIES(X)                     \
-  X(crop_resize, CropResizeArgs)              \
-  X(hog, HogArgs)                             \
-  X(regression_loss, RegressionLossArgs)      \
+#define FT_CPU_ENTRIES(X)                                    \
+  X(conv_plan, ConvPlanArgs)                                 \
+  X(conv_spectra_size, ConvSpectraSizeArgs)                  \
+  X(conv_spectra, ConvSpectraArgs)                           \
+  X(conv_response, ConvResponseArgs)                         \
+  X(conv_weight_gradient, ConvWeightGradientArgs)            \
+  X(conv_features_gradient, ConvFeaturesGradientArgs)        \
+  X(conv_run, ConvRunArgs)                                   \
+  X(crop_resize, CropResizeArgs)                             \
+  X(hog, HogArgs)                                            \
+  X(regression_loss, RegressionLossArgs)                     \
   X(response_peak, ResponsePeakArgs)
 // clang-format on
 

@@ -1,0 +1,84 @@
+// conv_regression: arguments of the CPU entries (see fasttrack/ops/conv_regression.py for the formulas).
+#pragma once
+
+#include "regression_loss.h"
+
+namespace ft {
+
+// One feature map, one kernel size, one tile size: everything about layout follows from these.
+struct ConvShape {
+  int64_t channels, height, width;
+  int64_t kernel_h, kernel_w;
+  int64_t tile_h, tile_w;
+};
+
+// The tile for a shape (its tile_h, tile_w are ignored) when `frames` maps share one weight.
+struct ConvPlanArgs {
+  ConvShape shape;
+  int64_t frames;
+  int64_t* tile;  // out: tile_h, tile_w
+};
+
+// Size of the spectra of one map.
+struct ConvSpectraSizeArgs {
+  ConvShape shape;
+  int64_t* floats;  // out
+};
+
+struct ConvSpectraArgs {
+  ConvShape shape;
+  const float* features;  // (C, H, W)
+  float* spectra;         // 64-byte aligned
+};
+
+struct ConvResponseArgs {
+  ConvShape shape;
+  const float* spectra;
+  const float* weight;  // (C, kh, kw)
+  const float* bias;    // (1,) or null
+  float* response;      // (H - kh + 1, W - kw + 1)
+};
+
+struct ConvWeightGradientArgs {
+  ConvShape shape;
+  const float* spectra;
+  const float* response_gradient;  // (H - kh + 1, W - kw + 1)
+  float* weight_gradient;          // (C, kh, kw)
+};
+
+struct ConvFeaturesGradientArgs {
+  ConvShape shape;
+  const float* response_gradient;  // (H - kh + 1, W - kw + 1)
+  const float* weight;             // (C, kh, kw)
+  float* features_gradient;        // (C, H, W)
+};
+
+enum class ConvOptimizer : int { Adam = 0, ConjugateGradient = 1, GradientDescent = 2 };
+
+struct ConvFrame {
+  const float* spectra;
+  const float* target;  // (H - kh + 1, W - kw + 1)
+  int64_t height, width;
+};
+
+// A whole optimisation of sum(loss) + weight_decay * |w|^2; weight and bias are updated in place.
+struct ConvRunArgs {
+  int64_t channels, kernel_h, kernel_w, tile_h, tile_w;
+  const ConvFrame* frames;
+  int64_t frame_count;
+  LossParams loss;
+  double weight_decay;
+  ConvOptimizer optimizer;
+  double learning_rate;
+  int64_t steps;
+  double tolerance;  // stop when the data loss falls below it; negative: never
+  bool evaluate;     // measure loss and SNR of the final weight (half an iteration more)
+  float* weight;     // (C, kh, kw)
+  float* bias;       // (1,)
+  double* history;   // out: (steps + 1, 2) of loss and SNR, the iterates in order
+  int64_t* counts;   // out: steps taken, rows of history written
+  float* workspace;  // `*workspace_floats` floats, 64-byte aligned; null: only ask for the size
+  int64_t* workspace_floats;
+};
+
+}  // namespace ft

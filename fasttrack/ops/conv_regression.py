@@ -1,0 +1,236 @@
+"""Convolution of a feature map with one kernel as large as the object: forward and all gradients."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fasttrack import native
+from fasttrack.ops import _checks as check
+from fasttrack.ops._op import Gradient, Op, cpu_row, reference_row
+from fasttrack.spec.conv_regression import conv_regression as reference
+
+__all__ = ["aligned", "conv_regression", "tile_of"]
+
+
+def conv_regression(
+    features: Tensor, weight: Tensor, bias: Tensor | None = None, *, backend: str | None = None
+) -> Tensor:
+    """Valid cross-correlation of a map with one large kernel, summed over channels.
+
+    R[b, i, j] = Σ_{c,p,q} X[b, c, i + p, j + q]·w[c, p, q] + bias
+
+    Gradients in features, weight and bias, of any order. To take many steps on the same maps use
+    ``ConvRegressionProblem``, which transforms them once.
+
+    Args:
+        features: (B, C, H, W) or (C, H, W) float tensor X.
+        weight: (C, kh, kw) of the same dtype, 1 ≤ kh ≤ H, 1 ≤ kw ≤ W.
+        bias: (1,) of the same dtype, or None.
+        backend: explicit backend; None chooses.
+
+    Returns:
+        (B, H − kh + 1, W − kw + 1), or without B for one map; dtype of ``features``
+        (half types are computed in float32).
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
+
+    Source: Chen & Tao 2018 (CRT), §3.1.
+    """
+    op = "conv_regression"
+    check.tensor(op, "features", features, dims=(3, 4), layout="(B, C, H, W) or (C, H, W)")
+    check.tensor(op, "weight", weight, dims=(3,), layout="(C, kh, kw)")
+    check.same_dtype(op, "weight", weight, "features", features)
+    check.same_device(op, "weight", weight, "features", features)
+    check_kernel(op, features, weight)
+    if bias is not None:
+        check.tensor(op, "bias", bias)
+        if bias.shape != (1,):
+            check.shape_error(op, "bias", "(1,)", bias)
+        check.same_dtype(op, "bias", bias, "features", features)
+        check.same_device(op, "bias", bias, "features", features)
+    batched = features if features.dim() == 4 else features.unsqueeze(0)
+    response: Tensor = _FORWARD(batched, weight, bias, backend=backend)
+    return response if features.dim() == 4 else response.squeeze(0)
+
+
+def check_kernel(op: str, features: Tensor, weight: Tensor) -> None:
+    """``weight`` (C, kh, kw) must fit into ``features`` (…, C, H, W)."""
+    channels, height, width = features.shape[-3:]
+    if weight.shape[0] != channels or channels == 0:
+        check.shape_error(op, "weight", f"(C, kh, kw) with the C ≥ 1 of features, {channels}", weight)
+    if not (1 <= weight.shape[1] <= height and 1 <= weight.shape[2] <= width):
+        wanted = f"(C, kh, kw) with 1 ≤ kh ≤ {height} and 1 ≤ kw ≤ {width}, the size of features"
+        check.shape_error(op, "weight", wanted, weight)
+
+
+def aligned(floats: int) -> Tensor:
+    """Uninitialised float32 memory on a 64-byte boundary, as the kernels' vectors need it."""
+    memory = torch.empty(floats + 16, dtype=torch.float32)
+    skip = -memory.data_ptr() // 4 % 16
+    return memory[skip : skip + floats]
+
+
+@lru_cache(maxsize=256)
+def tile_of(channels: int, height: int, width: int, kh: int, kw: int) -> tuple[int, int]:
+    """Height and width of the FFT tiles for maps of this size."""
+    tile: tuple[int, int] = native.lib().conv_plan([channels, height, width, kh, kw, 0, 0], 1)
+    return tile
+
+
+def _shape(features: Tensor, kh: int, kw: int) -> list[int]:
+    channels, height, width = features.shape[-3:]
+    return [channels, height, width, kh, kw, *tile_of(channels, height, width, kh, kw)]
+
+
+def _ready(tensor: Tensor) -> Tensor:
+    """What a kernel reads: contiguous float32."""
+    return tensor.detach().contiguous().float()
+
+
+def _cpu_why_not(first: Tensor, *_: Any) -> str | None:
+    if first.device.type != "cpu":
+        return f"needs CPU tensors, got {first.device}"
+    if first.dtype == torch.float64:
+        return "computes in float32, got float64"
+    return None
+
+
+# R = X ⋆ w, and the two adjoints. The three are the same trilinear form ⟨g, X ⋆ w⟩ seen from each of its
+# arguments, so each one's gradients are the other two, to any order.
+
+
+def _forward_cpu(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    x, w = _ready(features), _ready(weight)
+    b = None if bias is None else _ready(bias)
+    shape = _shape(x, *w.shape[1:])
+    out = torch.empty((x.shape[0], *_response_size(x, *w.shape[1:])), dtype=torch.float32)
+    lib, spectra = native.lib(), aligned(native.lib().conv_spectra_size(shape))
+    for one, response in zip(x, out, strict=True):
+        lib.conv_spectra(shape, one.data_ptr(), spectra.data_ptr())
+        lib.conv_response(
+            shape, spectra.data_ptr(), w.data_ptr(), 0 if b is None else b.data_ptr(), response.data_ptr()
+        )
+    return out.to(features.dtype)
+
+
+def _weight_gradient_cpu(features: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
+    x, g = _ready(features), _ready(grad)
+    shape = _shape(x, kh, kw)
+    total = torch.zeros(x.shape[1], kh, kw)
+    lib, spectra, one = native.lib(), aligned(native.lib().conv_spectra_size(shape)), torch.empty_like(total)
+    for map_, response_gradient in zip(x, g, strict=True):
+        lib.conv_spectra(shape, map_.data_ptr(), spectra.data_ptr())
+        lib.conv_weight_gradient(shape, spectra.data_ptr(), response_gradient.data_ptr(), one.data_ptr())
+        total += one
+    return total.to(features.dtype)
+
+
+def _features_gradient_cpu(grad: Tensor, weight: Tensor, height: int, width: int) -> Tensor:
+    g, w = _ready(grad), _ready(weight)
+    channels, kh, kw = w.shape
+    out = torch.empty(g.shape[0], channels, height, width)
+    tile = tile_of(channels, height + kh - 1, width + kw - 1, kh, kw)
+    for response_gradient, one in zip(g, out, strict=True):
+        native.lib().conv_features_gradient(
+            [channels, height, width, kh, kw, *tile], response_gradient.data_ptr(), w.data_ptr(), one.data_ptr()
+        )
+    return out.to(grad.dtype)
+
+
+def _response_size(features: Tensor, kh: int, kw: int) -> tuple[int, int]:
+    return features.shape[-2] - kh + 1, features.shape[-1] - kw + 1
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Half types are computed in float32 and rounded once, on every backend."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _forward_reference(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return reference(_wide(features), _wide(weight), None if bias is None else _wide(bias)).to(features.dtype)
+
+
+def _weight_gradient_reference(features: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
+    # Correlating the map with the response's gradient: batch and channels change places.
+    x, g = _wide(features).transpose(0, 1), _wide(grad).unsqueeze(0)
+    return torch.nn.functional.conv2d(x, g).squeeze(1).to(features.dtype)
+
+
+def _features_gradient_reference(grad: Tensor, weight: Tensor, height: int, width: int) -> Tensor:
+    return torch.nn.functional.conv_transpose2d(_wide(grad).unsqueeze(1), _wide(weight).unsqueeze(0)).to(grad.dtype)
+
+
+def _forward_meta(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return features.new_empty((features.shape[0], *_response_size(features, weight.shape[1], weight.shape[2])))
+
+
+def _weight_gradient_meta(features: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
+    return features.new_empty((features.shape[1], kh, kw))
+
+
+def _features_gradient_meta(grad: Tensor, weight: Tensor, height: int, width: int) -> Tensor:
+    return grad.new_empty((grad.shape[0], weight.shape[0], height, width))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0], inputs[1])
+
+
+def _forward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    features, weight = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    return (
+        _FEATURES_GRADIENT(grad, weight, features.shape[2], features.shape[3]) if needs[0] else None,
+        _WEIGHT_GRADIENT(features, grad, weight.shape[1], weight.shape[2]) if needs[1] else None,
+        grad.sum(dtype=torch.float64).reshape(1).to(grad.dtype) if needs[2] else None,
+    )
+
+
+def _weight_gradient_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    features, grad = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    return (
+        _FEATURES_GRADIENT(grad, u, features.shape[2], features.shape[3]) if needs[0] else None,
+        _FORWARD(features, u, None) if needs[1] else None,
+        None,
+        None,
+    )
+
+
+def _features_gradient_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    grad, weight = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    return (
+        _FORWARD(u, weight, None) if needs[0] else None,
+        _WEIGHT_GRADIENT(u, grad, weight.shape[1], weight.shape[2]) if needs[1] else None,
+        None,
+        None,
+    )
+
+
+_FORWARD = Op(
+    "conv_regression",
+    "(Tensor features, Tensor weight, Tensor? bias) -> Tensor",
+    rows=(cpu_row(_cpu_why_not, _forward_cpu), reference_row(_forward_reference)),
+    meta=_forward_meta,
+    gradient=Gradient(_save, _forward_backward),
+)
+_WEIGHT_GRADIENT = Op(
+    "conv_regression_weight_gradient",
+    "(Tensor features, Tensor grad, int kh, int kw) -> Tensor",
+    rows=(cpu_row(_cpu_why_not, _weight_gradient_cpu), reference_row(_weight_gradient_reference)),
+    meta=_weight_gradient_meta,
+    gradient=Gradient(_save, _weight_gradient_backward),
+)
+_FEATURES_GRADIENT = Op(
+    "conv_regression_features_gradient",
+    "(Tensor grad, Tensor weight, int height, int width) -> Tensor",
+    rows=(cpu_row(_cpu_why_not, _features_gradient_cpu), reference_row(_features_gradient_reference)),
+    meta=_features_gradient_meta,
+    gradient=Gradient(_save, _features_gradient_backward),
+)

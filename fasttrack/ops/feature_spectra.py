@@ -1,0 +1,109 @@
+"""The spectra of a feature map, kept for many responses and for training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fasttrack import native
+from fasttrack.ops import _checks as check
+from fasttrack.ops.conv_regression import aligned, check_kernel, conv_regression, tile_of
+
+__all__ = ["FLOATS", "FeatureSpectra", "check_weight"]
+
+FLOATS = (torch.float32, torch.float64)
+
+
+class FeatureSpectra:
+    """A feature map made ready for one kernel size: the spectra of its tiles.
+
+    Computed once, it answers any number of ``response`` calls and can be handed to a
+    ``ConvRegressionProblem`` of the same kernel size.
+
+    Args:
+        features: (C, H, W) float32 or float64; kept, and not to be changed afterwards.
+        kernel_size: (kh, kw) of the weights to come.
+
+    Raises:
+        ShapeError, DtypeError: naming the argument, what was wanted and what came.
+    """
+
+    def __init__(self, features: Tensor, kernel_size: tuple[int, int]) -> None:
+        check.tensor("FeatureSpectra", "features", features, dims=(3,), dtypes=FLOATS, layout="(C, H, W)")
+        self.features = features.detach().contiguous()
+        self.kernel_size = (int(kernel_size[0]), int(kernel_size[1]))
+        kernel_like = features.new_empty((features.shape[0], *self.kernel_size))
+        check_kernel("FeatureSpectra", features, kernel_like)
+        self.why_not = _why_not_compiled(features)
+        self.tile = (0, 0)
+        self._spectra: Tensor | None = None
+        if self.why_not is None:
+            self.retile(tile_of(*self.features.shape, *self.kernel_size))
+
+    @property
+    def response_size(self) -> tuple[int, int]:
+        """(H − kh + 1, W − kw + 1)."""
+        height, width = self.features.shape[1:]
+        return height - self.kernel_size[0] + 1, width - self.kernel_size[1] + 1
+
+    def shape(self) -> list[int]:
+        """Channels, height, width, kernel and tile, as the kernels take them."""
+        return [*self.features.shape, *self.kernel_size, *self.tile]
+
+    def retile(self, tile: tuple[int, int]) -> None:
+        """Compute the spectra with this tile, unless they are there already."""
+        if self.tile == tile:
+            return
+        self.tile = tile
+        lib = native.lib()
+        self._spectra = aligned(lib.conv_spectra_size(self.shape()))
+        lib.conv_spectra(self.shape(), self.features.data_ptr(), self._spectra.data_ptr())
+
+    def address(self) -> int:
+        """Where the spectra lie, for the kernels."""
+        assert self._spectra is not None
+        return self._spectra.data_ptr()
+
+    def response(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """``conv_regression`` of this map: (H − kh + 1, W − kw + 1), without gradients.
+
+        Args:
+            weight: (C, kh, kw).
+            bias: (1,) or None.
+
+        Raises:
+            ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
+        """
+        weight, bias = weight.detach(), None if bias is None else bias.detach()
+        check_weight("FeatureSpectra.response", weight, bias, self)
+        if self._spectra is None:
+            return conv_regression(self.features, weight, bias, backend="reference")
+        w, out = weight.contiguous(), torch.empty(self.response_size)
+        b = None if bias is None else bias.contiguous()
+        address = 0 if b is None else b.data_ptr()
+        native.lib().conv_response(self.shape(), self.address(), w.data_ptr(), address, out.data_ptr())
+        return out
+
+
+def check_weight(op: str, weight: Tensor, bias: Tensor | None, frame: FeatureSpectra) -> None:
+    """``weight`` (C, kh, kw) and ``bias`` (1,) must suit a stored map."""
+    check.tensor(op, "weight", weight, dims=(3,), layout="(C, kh, kw)")
+    wanted = (frame.features.shape[0], *frame.kernel_size)
+    if tuple(weight.shape) != wanted:
+        check.shape_error(op, "weight", str(wanted), weight)
+    if bias is not None:
+        check.tensor(op, "bias", bias)
+        if bias.shape != (1,):
+            check.shape_error(op, "bias", "(1,)", bias)
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None:
+            check.same_dtype(op, name, value, "features", frame.features)
+            check.same_device(op, name, value, "features", frame.features)
+
+
+def _why_not_compiled(features: Tensor) -> str | None:
+    if features.device.type != "cpu":
+        return f"needs CPU tensors, got features on {features.device}"
+    if features.dtype != torch.float32:
+        return f"computes in float32, got {features.dtype}"
+    return native.why_not()
