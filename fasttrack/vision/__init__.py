@@ -1,0 +1,1 @@
+"""From frame to feature map: crops, labels, features, localisation, and the weights they need."""
