@@ -108,7 +108,7 @@ class ConvRegressor:
         """(S, C, H, W) or the spectra of S maps → (S, H′, W′) with H′ = H − kh + 1, W′ = W − kw + 1."""
         if isinstance(features, Tensor):
             return ops.conv_regression(features, self._weight, self._bias)
-        return torch.stack([ops.conv_regression(s, self._weight, self._bias) for s in features])
+        return torch.stack([s.response(self._weight, self._bias) for s in features])
 
     def update(self, features: Tensor | ops.FeatureSpectra, labels: Tensor) -> Fit:
         """Take ``update_steps`` iterations on this frame and those before it."""
@@ -122,4 +122,4 @@ class ConvRegressor:
         )
         run = problem.run(self._weight, self._bias, steps, self.config.solver, lr=lr, tolerance=tolerance)
         self._weight, self._bias = run.weight, run.bias
-        return Fit(run.steps, run.loss, tuple(run.snr))
+        return Fit(run.steps, run.loss, tuple(run.history[:, 1].tolist()))
