@@ -13,13 +13,16 @@ from fasttrack._version import __version__
 if TYPE_CHECKING:
     from fasttrack import nn, ops
     from fasttrack.dispatch import use_backend
+    from fasttrack.trackers import create_tracker, list_trackers
 
 _WHERE = {
+    "create_tracker": "fasttrack.trackers",
+    "list_trackers": "fasttrack.trackers",
     "use_backend": "fasttrack.dispatch",
 }
-_MODULES = ("errors", "geometry", "nn", "ops")
+_MODULES = ("errors", "geometry", "models", "nn", "ops", "trackers", "vision")
 
-__all__ = ["__version__", "nn", "ops", "use_backend"]
+__all__ = ["__version__", "create_tracker", "list_trackers", "nn", "ops", "use_backend"]
 
 
 def __getattr__(name: str) -> Any:

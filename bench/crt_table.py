@@ -1,0 +1,160 @@
+"""CRT over the sequences of FASTTRACK_DATA: success AUC, precision at 20 px, overlap success at 0.5, speed.
+
+One pass from the first box of the ground truth. Every finished (variant, sequence) is written to the JSON file at
+once and skipped when the command is run again, so that it may be stopped at any time.
+
+    FASTTRACK_DATA=… python bench/crt_table.py --variants hog,hog-cg,conv-2 --threads 2
+    FASTTRACK_DATA=… python bench/crt_table.py --variants hog --set update_lr=5e-9 --name "hog, paper's update rate"
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import fasttrack
+from fasttrack.geometry import Box
+
+# Sources whose corners count from 1; the others are kept as they are.
+ZERO_BASED = ("vot15_", "got10k_")
+ORIGINAL = "vgg16_conv1_1-conv2_2.safetensors"
+STAND_IN = "vgg16_ssd300voc_conv1_1-conv3_3.safetensors"
+
+
+@dataclass(frozen=True)
+class Variant:
+    features: str
+    solver: str
+    weights: str | None = None
+    note: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+FEATURES = {
+    "hog": Variant("hog", "adam"),
+    "hog+cn": Variant("hog+cn", "adam"),
+    "rgb": Variant("rgb", "adam"),
+    "conv-2": Variant("conv-2", "adam", ORIGINAL),
+    "conv-4": Variant("conv-4", "adam", ORIGINAL),
+    "conv-7": Variant("conv-7", "adam", STAND_IN, "stand-in: VGG-16 fine-tuned as SSD300"),
+}
+VARIANTS = {
+    **FEATURES,
+    **{f"{name}-cg": Variant(v.features, "cg", v.weights, v.note) for name, v in FEATURES.items()},
+    "hog th=0 a=0": Variant("hog", "adam", options={"threshold": 0.0, "a": 0.0}),
+    **{
+        f"hog {w}x{h}": Variant("hog", "adam", options={"patch_width": w, "patch_height": h})
+        for w, h in ((7, 5), (5, 3), (3, 3))
+    },
+}
+
+
+def load(folder: Path, limit: int | None) -> tuple[list[Path], np.ndarray]:
+    names = sorted((folder / "img").glob("*.jpg"))[:limit]
+    text = (folder / "groundtruth_rect.txt").read_text().replace(",", " ").replace("\t", " ")
+    truth = np.array([[float(v) for v in line.split()] for line in text.splitlines() if line.strip()])[:limit]
+    if not folder.name.startswith(ZERO_BASED):
+        truth[:, :2] -= 1
+    return names, truth
+
+
+def read(name: Path) -> np.ndarray:
+    image = cv2.imread(str(name), cv2.IMREAD_COLOR)
+    if image is None:
+        sys.exit(f"{name}: cannot be read")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def score(boxes: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    overlap = np.array([Box(*a).iou(Box(*b)) for a, b in zip(boxes, truth, strict=True)])
+    off = np.linalg.norm(boxes[:, :2] + boxes[:, 2:] / 2 - truth[:, :2] - truth[:, 2:] / 2, axis=1)
+    return {
+        "auc": float(np.mean([(overlap > t).mean() for t in np.linspace(0, 1, 21)])),
+        "precision": float((off <= 20).mean()),
+        "os": float((overlap > 0.5).mean()),
+    }
+
+
+def track(variant: Variant, extra: dict[str, Any], folder: Path, root: Path, limit: int | None) -> dict[str, Any]:
+    names, truth = load(folder, limit)
+    options = {"solver": variant.solver, **variant.options, **extra}
+    if variant.weights is not None:
+        options["feature_options"] = {"weights": str(root / "weights" / variant.weights)}
+    tracker = fasttrack.create_tracker("crt", features=variant.features, **options)
+    results = list(tracker.run((read(n) for n in names), truth[0]))
+    boxes = np.array([truth[0], *(r.box.as_tuple() for r in results)])
+    return {
+        **score(boxes, truth),
+        "frames": len(names),
+        "fps": len(results) / sum(r.seconds for r in results),
+        "lost": sum(r.lost for r in results),
+        "boxes": [[round(float(v), 2) for v in row] for row in boxes],
+    }
+
+
+def show(name: str, rows: dict[str, Any], total: int) -> str:
+    mean = {k: np.mean([r[k] for r in rows.values()]) for k in ("auc", "precision", "os")}
+    speed = np.median([r["fps"] for r in rows.values()])
+    return (
+        f"{name:28s} AUC {mean['auc']:.3f}  precision@20 {mean['precision']:.3f}  OS@0.5 {mean['os']:.3f}  "
+        f"FPS {speed:6.1f}  ({len(rows)} of {total} sequences)"
+    )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", default="hog", help="comma-separated, of: " + ", ".join(VARIANTS))
+    parser.add_argument("--sequences", help="comma-separated; default: all")
+    parser.add_argument("--frames", type=int, help="only the first so many frames of each sequence")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of CRT's Config")
+    parser.add_argument("--name", help="name of the row, with --set")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("bench/results/crt_table.json"))
+    return parser.parse_args()
+
+
+def value_of(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def main() -> None:
+    args = arguments()
+    root = Path(os.environ.get("FASTTRACK_DATA") or sys.exit("FASTTRACK_DATA is not set"))
+    folders = sorted(p for p in (root / "sequences").iterdir() if (p / "img").is_dir())
+    if args.sequences:
+        wanted = args.sequences.split(",")
+        folders = [root / "sequences" / name for name in wanted]
+    extra = {k: value_of(v) for k, v in (item.split("=", 1) for item in args.set)}
+    torch.set_num_threads(args.threads)
+    table = json.loads(args.out.read_text()) if args.out.exists() else {"rows": {}}
+    table["machine"] = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    for key in args.variants.split(","):
+        variant = VARIANTS.get(key) or sys.exit(f"no variant {key!r}; there are: {', '.join(VARIANTS)}")
+        name = args.name or " ".join([key, *args.set]) + (f" [{args.frames} frames]" if args.frames else "")
+        row = table["rows"].setdefault(name, {"note": variant.note, "threads": args.threads, "sequences": {}})
+        for folder in folders:
+            if folder.name not in row["sequences"]:
+                row["sequences"][folder.name] = track(variant, extra, folder, root, args.frames)
+                args.out.write_text(json.dumps(table))
+        done = {f.name: row["sequences"][f.name] for f in folders}
+        print(show(name, done, len(folders)), variant.note, flush=True)
+        print("   ", " ".join(f"{n} {r['auc']:.2f}" for n, r in done.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

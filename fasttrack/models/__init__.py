@@ -1,0 +1,6 @@
+"""Target models: what is learnt about a target, behind one protocol ``fit · respond · update``."""
+
+from fasttrack.models.base import Fit, TargetModel
+from fasttrack.models.conv_regressor import ConvRegressor, RegressorConfig
+
+__all__ = ["ConvRegressor", "Fit", "RegressorConfig", "TargetModel"]

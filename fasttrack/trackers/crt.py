@@ -1,0 +1,155 @@
+"""CRT: tracking by convolutional regression (Chen & Tao, "Convolutional Regression for Visual Tracking")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fasttrack import ops
+from fasttrack.geometry import Box, Window
+from fasttrack.models import ConvRegressor, Fit, RegressorConfig
+from fasttrack.trackers import _config
+from fasttrack.trackers.base import Tracker
+from fasttrack.vision import features as vision_features
+from fasttrack.vision.crop import sample
+from fasttrack.vision.labels import gaussian_map
+from fasttrack.vision.localise import Found, home, localise
+
+__all__ = ["CRT", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every number of CRT. "§" and "eq." point into the paper; "ours" says why the paper's value is not used.
+
+    Learning rates and weight decay are the paper's, which belong to features of about ``reference_rms``; they are
+    converted to the features at hand as ``RegressorConfig.in_units_of`` writes down.
+    """
+
+    features: str = "hog"  # name in fasttrack.vision.features; §5.2
+    feature_options: Mapping[str, Any] = field(default_factory=dict)  # options of that feature, e.g. weights=
+    patch_width: int = 9  # width of train and search patch, object widths; §5.1, table 3
+    patch_height: int = 5  # height of train and search patch, object heights; §5.1, table 3
+    object_cells: float = 150.0  # area of the kernel, cells; ours: the paper does not say how objects are scaled
+    label_sigma: float = 0.1  # σ of the regression target, object sizes; §5.1
+    motion_sigma: float = 0.6  # σ of the motion map, object sizes; §5.1
+    threshold: float = 0.1  # th: errors up to this are ignored; eq. 3, §5.1
+    a: float = 1.0  # exponent of the label weight; eq. 4, §5.1
+    weight_decay: float = 1e3  # λ; eq. 5, §5.1
+    reference_rms: float = 180.0  # RMS of the features λ and lr belong to; conv-2 maps of 0..255 images, measured
+    solver: str = "adam"  # "adam" (§5.1) or "cg" (conjugate gradients on the weighted square loss)
+    fit_lr: float = 2e-8  # Adam, first frame; §5.1
+    fit_steps: int = 4000  # most steps, first frame; §5.1
+    fit_loss: float = 0.02  # first frame learnt below this loss; §5.1
+    update_lr: float = 1e-8  # Adam, later frames; ours: 5e-9 (§5.1) follows HOG's changes too slowly
+    update_steps: int = 2  # iterations per frame; §5.1
+    history: int = 5  # frames an update learns from; §5.1
+    init_std: float = 1e-8  # σ of the zero-mean initial weight; ours: small beside what is learnt (§4 gives none)
+    seed: int = 0  # of the initial weight
+    scale_levels: int = 3  # patches of the scale search, odd; ours: §4 says "scaled objects"
+    scale_step: float = 1.03  # ratio of neighbouring scales; ours
+    scale_penalty: float = 0.98  # factor on the peak of a changed scale; ours: against drift of the size
+    lost_score: float = 0.0  # response below which the target is lost; ours
+
+    def __post_init__(self) -> None:
+        _config.whole(self, 1, "patch_width", "patch_height", "fit_steps", "update_steps", "history")
+        _config.odd(self, "scale_levels")
+        _config.positive(self, "object_cells", "label_sigma", "motion_sigma", "reference_rms", "fit_lr", "update_lr")
+        _config.positive(self, "scale_step", "scale_penalty", "fit_loss")
+        _config.at_least(self, 0.0, "threshold", "a", "weight_decay", "init_std")
+        _config.choice(self, "solver", ("adam", "cg"))
+
+
+@dataclass
+class _Target:
+    kernel: tuple[int, int]
+    features: vision_features.Feature
+    model: ConvRegressor
+    prior: Tensor
+    fit: Fit
+    spectra: list[ops.FeatureSpectra] = field(default_factory=list)  # of the last search, one per scale
+
+
+class CRT(Tracker):
+    """Learns one convolution, as large as the object, to answer a Gaussian at the object and 0 elsewhere.
+
+    Objects are resampled to about ``object_cells`` feature cells, so that small ones are magnified and the cost of
+    a frame does not depend on the object's size.
+    """
+
+    name = "crt"
+    Config = Config
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__()
+        self.config = Config() if config is None else config
+        self._features = vision_features.create(self.config.features, **self.config.feature_options)
+        middle = self.config.scale_levels // 2
+        self._scales = [self.config.scale_step ** (i - middle) for i in range(self.config.scale_levels)]
+        self._penalties = [1.0 if i == middle else self.config.scale_penalty for i in range(len(self._scales))]
+        self._targets: list[_Target] = []
+
+    @property
+    def lost_threshold(self) -> float:
+        """``config.lost_score``."""
+        return self.config.lost_score
+
+    @property
+    def fits(self) -> list[Fit]:
+        """How the last optimisation of every target went: steps, loss, SNR per step."""
+        return [t.fit for t in self._targets]
+
+    def _start(self, frame: Tensor, boxes: list[Box]) -> None:
+        self._targets = [self._learn_target(frame, box) for box in boxes]
+
+    def _learn_target(self, frame: Tensor, box: Box) -> _Target:
+        c = self.config
+        zoom = math.sqrt(c.object_cells / box.area)
+        kernel = max(1, round(box.h * zoom)), max(1, round(box.w * zoom))
+        features = self._features.fork()
+        patch = sample(frame, [self._window(box, kernel, 1.0)])
+        if features.needs_fit:
+            features.fit(patch)
+        maps = features(patch)
+        learning = RegressorConfig(**{f.name: getattr(c, f.name) for f in fields(RegressorConfig)})
+        model = ConvRegressor(kernel, learning.in_units_of(features.typical_rms / c.reference_rms))
+        middle = home(maps.shape[2:], kernel)
+        fit = model.fit(maps[0], self._gaussians(kernel, [middle], c.label_sigma)[0])
+        return _Target(kernel, features, model, self._gaussians(kernel, [middle], c.motion_sigma)[0], fit)
+
+    def _locate(self, frame: Tensor, boxes: list[Box]) -> list[Found]:
+        groups: dict[tuple[tuple[int, int], int], list[int]] = {}
+        for k, target in enumerate(self._targets):
+            groups.setdefault((target.kernel, id(target.features)), []).append(k)
+        found: dict[int, Found] = {}
+        for (kernel, _), rows in groups.items():
+            first = self._targets[rows[0]]
+            windows = [[self._window(boxes[k], kernel, s) for s in self._scales] for k in rows]
+            maps = first.features(sample(frame, [w for ws in windows for w in ws])).unflatten(0, (len(rows), -1))
+            for k, one in zip(rows, maps, strict=True):
+                self._targets[k].spectra = [self._targets[k].model.spectra(m) for m in one]
+            responses = torch.stack([self._targets[k].model.respond(self._targets[k].spectra) for k in rows])
+            results = localise(responses, windows, kernel, first.features.stride, first.prior, self._penalties)
+            found.update(zip(rows, results, strict=True))
+        return [found[k] for k in range(len(boxes))]
+
+    def _learn(self, frame: Tensor, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
+        for target, place, gone in zip(self._targets, found, lost, strict=True):
+            if not gone:
+                # §5.1: the features of the search are learnt from; the label moves instead of the patch.
+                labels = self._gaussians(target.kernel, [place.peak], self.config.label_sigma)[0]
+                target.fit = target.model.update(target.spectra[place.level], labels)
+
+    def _window(self, box: Box, kernel: tuple[int, int], scale: float) -> Window:
+        across, down, stride = self.config.patch_width, self.config.patch_height, self._features.stride
+        region = box.w * across * scale, box.h * down * scale
+        return Window.around(*box.center, *region, kernel[1] * across * stride, kernel[0] * down * stride)
+
+    def _gaussians(self, kernel: tuple[int, int], centers: list[tuple[float, float]], sigma: float) -> Tensor:
+        size = (self.config.patch_height - 1) * kernel[0] + 1, (self.config.patch_width - 1) * kernel[1] + 1
+        return gaussian_map(size, torch.tensor(centers), (sigma * kernel[0], sigma * kernel[1]))

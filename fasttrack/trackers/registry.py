@@ -1,0 +1,45 @@
+"""Trackers by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any
+
+from fasttrack.errors import ArgumentError, UnknownTracker
+from fasttrack.trackers.base import Tracker
+
+__all__ = ["create_tracker", "list_trackers"]
+
+# Name → "module:class"; the module is imported when the tracker is made. The class has ``Config``.
+_TRACKERS = {
+    "crt": "fasttrack.trackers.crt:CRT",
+}
+
+
+def list_trackers() -> tuple[str, ...]:
+    """Names that :func:`create_tracker` takes."""
+    return tuple(_TRACKERS)
+
+
+def create_tracker(name: str, **options: Any) -> Tracker:
+    """A tracker by name; ``options`` are fields of its ``Config``.
+
+    Example:
+        ``tracker = create_tracker("crt", features="hog")``
+
+    Raises:
+        UnknownTracker: no such tracker; the message lists those there are.
+        ArgumentError: an option that is not a field of the tracker's Config; the message lists them.
+        RangeError: a value outside its range.
+    """
+    if name not in _TRACKERS:
+        raise UnknownTracker("create_tracker", name, _TRACKERS)
+    module, cls = _TRACKERS[name].split(":")
+    tracker_class = getattr(importlib.import_module(module), cls)
+    fields = [f.name for f in dataclasses.fields(tracker_class.Config)]
+    for option in options:
+        if option not in fields:
+            raise ArgumentError(f"create_tracker({name!r})", "option", "one of " + ", ".join(fields), repr(option))
+    tracker: Tracker = tracker_class(tracker_class.Config(**options))
+    return tracker

@@ -1,0 +1,66 @@
+"""Windows of a frame as patches, without aliasing where a window is shrunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fasttrack import ops
+from fasttrack.errors import ShapeError
+from fasttrack.geometry import Window
+
+__all__ = ["sample"]
+
+
+def sample(frame: Tensor, windows: Sequence[Window]) -> Tensor:
+    """Patches of equal size from one frame, bilinear, the edge pixels repeated outside.
+
+    ``ops.crop_resize`` has no low-pass filter. A window that shrinks the frame by ``s ≥ 2`` is therefore
+    sampled from the frame averaged over blocks of ``⌊s⌋ × ⌊s⌋`` px: in edge coordinates the averaged frame is
+    the frame divided by ``⌊s⌋``, so the geometry is exact.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        windows: K ≥ 1 windows of equal ``out_w`` and ``out_h``.
+
+    Returns:
+        (K, 3, out_h, out_w) float32, 0..255.
+
+    Raises:
+        ShapeError: no window, or windows of unequal patch size.
+    """
+    sizes = {(w.out_h, w.out_w) for w in windows}
+    if len(sizes) != 1:
+        raise ShapeError("sample", "windows", "at least one window, all of one patch size", str(sorted(sizes)))
+    size = sizes.pop()
+    shrinks = [_shrink(w, frame) for w in windows]
+    if len(set(shrinks)) == 1:
+        return _crop(frame, windows, shrinks[0], size)
+    out = torch.empty((len(windows), 3, *size), dtype=torch.float32, device=frame.device)
+    for shrink in sorted(set(shrinks)):
+        rows = [k for k, s in enumerate(shrinks) if s == shrink]
+        out[rows] = _crop(frame, [windows[k] for k in rows], shrink, size)
+    return out
+
+
+def _shrink(window: Window, frame: Tensor) -> int:
+    """Side of the blocks to average, px; never so large that nothing of the frame is left."""
+    return max(1, min(math.floor(min(window.scale)), *frame.shape[:2]))
+
+
+def _crop(frame: Tensor, windows: Sequence[Window], shrink: int, size: tuple[int, int]) -> Tensor:
+    boxes = torch.tensor([w.box for w in windows], dtype=torch.float64) / shrink
+    return ops.crop_resize(_averaged(frame, shrink), boxes.to(frame.device), size)
+
+
+def _averaged(frame: Tensor, shrink: int) -> Tensor:
+    """The frame over blocks of ``shrink × shrink`` px; rows and columns of an incomplete last block go."""
+    if shrink == 1:
+        return frame
+    height, width = frame.shape[0] // shrink, frame.shape[1] // shrink
+    whole = frame[: height * shrink, : width * shrink]
+    blocks = whole.reshape(height, shrink, width, shrink, frame.shape[2])
+    return blocks.float().mean(dim=(1, 3)).round_().to(torch.uint8)

@@ -1,0 +1,123 @@
+"""From response maps to a box: peak, footprint of the kernel, and how far the peak stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fasttrack import ops
+from fasttrack.errors import ShapeError
+from fasttrack.geometry import Box, Window
+
+__all__ = ["Found", "footprint", "home", "localise", "snr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a target was found.
+
+    Attributes:
+        box: footprint of the kernel at the peak, in frame px.
+        score: response at the peak, before prior and penalties (1 is a perfect match of the labels).
+        psr: peak-to-sidelobe ratio of the weighted response.
+        level: which window of the scale search.
+        peak: (row, column) of the peak in the response map of that window, cells.
+    """
+
+    box: Box
+    score: float
+    psr: float
+    level: int
+    peak: tuple[float, float]
+
+
+def home(features: tuple[int, int], kernel: tuple[int, int]) -> tuple[float, float]:
+    """Response index (row, column) at which the kernel lies in the middle of the feature map.
+
+    Args:
+        features: (rows, columns) of the feature map.
+        kernel: (rows, columns) of the kernel.
+    """
+    return (features[0] - kernel[0]) / 2, (features[1] - kernel[1]) / 2
+
+
+def footprint(peak: tuple[float, float], kernel: tuple[int, int], window: Window, stride_px: int) -> Box:
+    """The part of the frame that the kernel covers when its first cell lies at ``peak``.
+
+    Args:
+        peak: (row, column) of a response; response (i, j) sees the cells [i, i + kh) × [j, j + kw).
+        kernel: (kh, kw) in cells.
+        window: the window the feature map was made from.
+        stride_px: patch px per cell.
+    """
+    row, column = peak
+    left, top = window.cell_to_frame(column, row, stride_px)
+    right, bottom = window.cell_to_frame(column + kernel[1], row + kernel[0], stride_px)
+    return Box(left, top, right - left, bottom - top)
+
+
+def localise(
+    responses: Tensor,
+    windows: Sequence[Sequence[Window]],
+    kernel: tuple[int, int],
+    stride_px: int,
+    prior: Tensor | None = None,
+    penalties: Sequence[float] | None = None,
+) -> list[Found]:
+    """Best window and place of every target.
+
+    The peak of ``responses · prior`` is taken per window with sub-cell refinement (``ops.response_peak``); the
+    window whose peak times its penalty is highest wins.
+
+    Args:
+        responses: (T, S, H, W), one map per target and window.
+        windows: T sequences of S windows.
+        kernel: (kh, kw) in cells.
+        stride_px: patch px per cell.
+        prior: (H, W) factor, e.g. CRT's motion map; None for none.
+        penalties: S factors ≤ 1 that hold back a change of scale; None for none.
+
+    Returns:
+        T results.
+
+    Raises:
+        ShapeError: shapes that do not belong together.
+    """
+    if responses.dim() != 4 or [len(w) for w in windows] != [responses.shape[1]] * responses.shape[0]:
+        wanted = f"(T, S, H, W) for {len(windows)} targets of {[len(w) for w in windows]} windows"
+        raise ShapeError("localise", "responses", wanted, f"shape {tuple(responses.shape)}")
+    targets, levels = responses.shape[:2]
+    weighted = responses if prior is None else responses * prior
+    position, score, psr = ops.response_peak(weighted.flatten(0, 1))
+    ranked = score.view(targets, levels)
+    if penalties is not None:
+        ranked = ranked * torch.tensor(penalties, dtype=ranked.dtype, device=ranked.device)
+    chosen = ranked.argmax(dim=1) + levels * torch.arange(targets, device=ranked.device)
+    # The cell of the peak: the refined position is at most half a cell away from it.
+    cells = weighted.flatten(2).argmax(dim=2).flatten()[chosen]
+    raw = responses.reshape(targets * levels, -1)[chosen, cells]
+    table = torch.cat((position[chosen], raw[:, None], psr[chosen, None]), dim=1).tolist()
+    found = []
+    for t, (row, column, value, ratio) in enumerate(table):
+        level = int(chosen[t]) - levels * t
+        box = footprint((row, column), kernel, windows[t][level], stride_px)
+        found.append(Found(box, value, ratio, level, (row, column)))
+    return found
+
+
+def snr(maps: Tensor) -> Tensor:
+    """Signal-to-noise ratio exp(max − mean) of every map.
+
+    Args:
+        maps: (…, H, W).
+
+    Returns:
+        (…).
+
+    Source: CRT eq. 6.
+    """
+    flat = maps.flatten(-2)
+    return torch.exp(flat.amax(dim=-1) - flat.mean(dim=-1))
