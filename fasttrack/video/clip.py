@@ -21,6 +21,7 @@ import numpy as np
 
 from fasttrack.errors import RangeError
 from fasttrack.geometry import Box
+from fasttrack.video._opencv import opencv
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,8 +128,7 @@ def _light(k: int) -> NDArray[np.float32]:
 
 def _paste(canvas: Plane, sprite: Plane, box: Box) -> None:
     """Lay a sprite (RGBA, colour premultiplied) over the canvas so that it fills ``box`` exactly."""
-    import cv2
-
+    cv2 = opencv()
     height, width = canvas.shape[:2]
     x0, y0 = max(math.floor(box.x), 0), max(math.floor(box.y), 0)
     x1, y1 = min(math.ceil(box.x + box.w), width), min(math.ceil(box.y + box.h), height)
@@ -146,7 +146,7 @@ def _paste(canvas: Plane, sprite: Plane, box: Box) -> None:
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
     )
-    patch = cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    patch: Plane = cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
     region = canvas[y0:y1, x0:x1]
     region *= 1 - patch[..., 3:]
     region += patch[..., :3]
@@ -170,7 +170,7 @@ class _City:
 
     def behind(self, k: int) -> Plane:
         """Everything behind the balloons, as float RGB in 0 … 1."""
-        canvas = self._slid(self.sky, 0.12, k)[..., :3].copy()
+        canvas: Plane = self._slid(self.sky, 0.12, k).copy()
         for parallax, layer in self.layers:
             seen = self._slid(layer, parallax, k)
             canvas *= 1 - seen[..., 3:]
@@ -178,12 +178,13 @@ class _City:
         return canvas
 
     def _slid(self, layer: Plane, parallax: float, k: int) -> Plane:
-        import cv2
-
+        cv2 = opencv()
         pan = 0.5 * self.width * (1 - math.cos(2 * math.pi * k / 260)) * parallax
         move = np.array([[1.0, 0.0, pan], [0.0, 1.0, 0.0]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        slid = cv2.warpAffine(layer, move, (self.width, layer.shape[0]), flags=flags, borderMode=cv2.BORDER_REFLECT)
+        slid: Plane = cv2.warpAffine(
+            layer, move, (self.width, layer.shape[0]), flags=flags, borderMode=cv2.BORDER_REFLECT
+        )
         return slid.astype(np.float32, copy=False)
 
 
@@ -192,8 +193,7 @@ class _City:
 
 def _noise(rng: np.random.Generator, width: int, height: int, cell: int, octaves: int) -> Plane:
     """Smooth noise in 0 … 1: octaves of random grids, each half as coarse and half as strong."""
-    import cv2
-
+    cv2 = opencv()
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
         step = max(cell >> octave, 1)
@@ -241,8 +241,7 @@ def _windows(rng: np.random.Generator, wall: Plane, tint: Plane, haze: float, st
 
 def _tower_sprite(rng: np.random.Generator) -> Plane:
     """A brick clock tower, RGBA, opaque apart from its roof."""
-    import cv2
-
+    cv2 = opencv()
     rows, cols = 480, 80
     sprite = np.zeros((rows, cols, 4), np.float32)
     sprite[70:, :, :3] = np.array([0.40, 0.27, 0.22], np.float32)
@@ -272,8 +271,7 @@ def _envelope(depth: Plane) -> Plane:
 
 def _balloon(colours: tuple[tuple[float, float, float], ...]) -> Plane:
     """A balloon that touches all four edges of its sprite, RGBA, colour premultiplied."""
-    import cv2
-
+    cv2 = opencv()
     rows, cols = _SPRITE_H, round(_SPRITE_H * _ASPECT)
     y, x = np.mgrid[0:rows, 0:cols].astype(np.float32) + 0.5
     half = cols / 2
