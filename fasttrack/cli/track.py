@@ -6,7 +6,7 @@ import argparse
 import ast
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,10 +121,9 @@ def _track(
                     stack.callback(window.close)
                     view = window.show
 
-                def open_sinks() -> list[Sink]:
-                    return [stack.enter_context(sink) for sink in _sinks(args, source)]
-
-                loop.run(first, rest, tracker, boxes, open_sinks, progress, view, tally)
+                # One at a time, so that those already open are closed where the next cannot be.
+                sinks = (stack.enter_context(sink) for sink in _sinks(args, source))
+                loop.run(first, rest, tracker, boxes, lambda: list(sinks), progress, view, tally)
         finally:
             progress.close()
             if tally.frames and not args.quiet:
@@ -162,9 +161,7 @@ def summary(
 
 def _boxes_given(args: argparse.Namespace) -> list[Box] | None:
     ways = [
-        name
-        for name, used in (("--box", args.box), ("--select", args.select), ("--init-from", args.init_from))
-        if used
+        name for name, used in (("--box", args.box), ("--select", args.select), ("--init-from", args.init_from)) if used
     ]
     if len(ways) != 1:
         raise ArgumentError(
@@ -274,21 +271,19 @@ def _check_options(args: argparse.Namespace) -> list[str]:
     return _outputs(args)
 
 
-def _sinks(args: argparse.Namespace, source: Source) -> list[Sink]:
+def _sinks(args: argparse.Namespace, source: Source) -> Iterator[Sink]:
     from fasttrack.video import CsvSink, JsonSink, MotSink, OverlaySink, SheetSink
 
-    sinks: list[Sink] = []
     if args.csv is not None:
-        sinks.append(CsvSink(args.csv))
+        yield CsvSink(args.csv)
     if args.json is not None:
-        sinks.append(JsonSink(args.json))
+        yield JsonSink(args.json)
     if args.mot is not None:
-        sinks.append(MotSink(args.mot))
+        yield MotSink(args.mot)
     if args.out is not None:
-        sinks.append(OverlaySink(args.out, source.fps if args.fps is None else args.fps))
+        yield OverlaySink(args.out, source.fps if args.fps is None else args.fps)
     if args.sheet is not None:
-        sinks.append(SheetSink(args.sheet, args.sheet_frames, f"{_label(args.source)}  |  {args.tracker}"))
-    return sinks
+        yield SheetSink(args.sheet, args.sheet_frames, f"{_label(args.source)}  |  {args.tracker}")
 
 
 def _label(source: str) -> str:

@@ -111,7 +111,7 @@ def annotate(image: Image, results: Sequence[TrackResult], caption: str = "") ->
     The label holds the target's number where there are several, and the score; a lost target has a
     dashed red box and the word LOST.
     """
-    drawn = image.copy()
+    drawn: Image = image.copy()
     style = Style.of(drawn.shape[1], drawn.shape[0])
     for number, result in enumerate(results):
         colour = LOST_COLOUR if result.lost else COLOURS[number % len(COLOURS)]
@@ -141,7 +141,7 @@ def fit(image: Image, width: int, height: int) -> Image:
         return image
     scale = min(width / image.shape[1], height / image.shape[0])
     w, h = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
-    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small: Image = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     boxed: Image = np.zeros((height, width, 3), np.uint8)
     y, x = (height - h) // 2, (width - w) // 2
     boxed[y : y + h, x : x + w] = small

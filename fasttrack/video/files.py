@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fasttrack.errors import RangeError, SourceError
+from fasttrack.geometry import Box
 from fasttrack.video._opencv import opencv
+from fasttrack.video.clip import CLIP_FPS, CLIP_FRAMES, CLIP_SIZE, make_clip
 from fasttrack.video.source import Frame, Source, Warn, to_rgb8
 
-__all__ = ["IMAGE_SUFFIXES", "ImageSource", "VideoSource", "natural_key", "open_path"]
+__all__ = ["IMAGE_SUFFIXES", "ClipSource", "ImageSource", "VideoSource", "natural_key", "open_path"]
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -173,3 +176,18 @@ class VideoSource(Source):
 def _size_note(name: str) -> str:
     path = Path(name)
     return " (the file is empty)" if path.is_file() and path.stat().st_size == 0 else ""
+
+
+class ClipSource(Source):
+    """The built-in clip as a source; ``truth`` grows with the exact box of each frame handed out."""
+
+    def __init__(self, frames: int = CLIP_FRAMES, size: tuple[int, int] = CLIP_SIZE, seed: int = 0) -> None:
+        super().__init__("built-in clip", strict=False, start=0, warn=logging.getLogger("fasttrack.video").warning)
+        self._clip = make_clip(frames, size, seed)
+        self.count, self.size, self.fps = frames, size, CLIP_FPS
+        self.truth: list[Box] = []
+
+    def _frames(self) -> Iterator[Frame]:
+        for index, (image, box) in enumerate(self._clip):
+            self.truth.append(box)
+            yield Frame(index, image, f"{index:06d}", index / CLIP_FPS)

@@ -63,12 +63,13 @@ class LiveSource(Source):
         strict: bool = False,
         start: int = 0,
         warn: Warn,
-        waits_s: Sequence[float] = RETRY_WAITS_S,
+        waits_s: Sequence[float] | None = None,
     ) -> None:
         super().__init__(name, strict=strict, start=start, warn=warn)
         if start:
             raise RangeError("open_source", "start", f"0 for the live source {name}", str(start))
-        self._connect, self._waits_s = connect, tuple(waits_s)
+        self._connect = connect
+        self._waits_s = tuple(RETRY_WAITS_S if waits_s is None else waits_s)
         self._capture = connect() if capture is None else capture
         if not self._capture.isOpened():
             raise SourceError(f"{name}: cannot be opened")
