@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,12 +34,13 @@ def open_address(address: str, *, strict: bool, start: int, warn: Warn) -> Sourc
     def connect() -> Any:
         return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
 
+    shown = re.sub(r"//[^/@]*@", "//***@", address)  # messages and logs are no place for a password
     capture = connect()
     if not capture.isOpened():
-        raise SourceError(f"{address}: cannot be opened (no answer within {_TIMEOUT_MS // 1000} s, or not a video)")
+        raise SourceError(f"{shown}: cannot be opened (no answer within {_TIMEOUT_MS // 1000} s, or not a video)")
     if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
-        return VideoSource(address, strict=strict, start=start, warn=warn, capture=capture)
-    return LiveSource(address, connect, capture=capture, strict=strict, start=start, warn=warn)
+        return VideoSource(shown, strict=strict, start=start, warn=warn, capture=capture)
+    return LiveSource(shown, connect, capture=capture, strict=strict, start=start, warn=warn)
 
 
 class LiveSource(Source):
