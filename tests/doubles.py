@@ -52,9 +52,9 @@ def create_tracker(name, **config):
 
 
 def picture(k, width=96, height=64):
-    """A picture that holds its number: the red channel is k everywhere, green and blue are a ramp."""
+    """A picture that holds its number: the red channel is k modulo 256, green and blue are a ramp."""
     image = np.zeros((height, width, 3), np.uint8)
-    image[..., 0] = k
+    image[..., 0] = k % 256
     image[..., 1] = np.linspace(0, 255, width)[None]
     image[..., 2] = np.linspace(0, 255, height)[:, None]
     return image

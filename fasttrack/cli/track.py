@@ -229,6 +229,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not (equals and key.isidentifier()):
             raise ArgumentError("track", "--set", "KEY=VALUE", repr(text))
+        if key == "name":  # create_tracker's own argument; the option for it is --tracker
+            raise ArgumentError("track", "--set", "a field of the tracker's Config", key, "use --tracker NAME")
         if key in settings:
             raise ArgumentError("track", "--set", "each KEY once", f"{key} twice")
         settings[key] = _value(value)
