@@ -1,11 +1,13 @@
 """Test doubles of the video and command-line tests: a tracker that needs no kernels, and small clips."""
 
+import csv
 import time
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from fasttrack.cli import main
 from fasttrack.errors import RangeError, UnknownTracker
 from fasttrack.geometry import Box
 
@@ -88,3 +90,20 @@ def read_video(path):
         if not good:
             return frames
         frames.append(image[..., ::-1])
+
+
+def table(path):
+    return list(csv.DictReader(path.open(newline="")))
+
+
+def refused(capsys, arguments, code, *parts):
+    """The command ends with ``code`` and one line on stderr that holds every part."""
+    try:
+        got = main([str(a) for a in arguments])
+    except SystemExit as end:  # argparse
+        got = end.code
+    err = capsys.readouterr().err
+    assert got == code, err
+    assert err.startswith("fasttrack: error: ") and err.count("\n") == 1, err
+    for part in parts:
+        assert part in err, err
