@@ -10,7 +10,9 @@ import pytest
 from doubles import read_video, refused, table, write_images, write_video
 
 import fasttrack
+import fasttrack.video
 from fasttrack.cli import main
+from fasttrack.errors import OutputError
 
 BOX = "20,10,30,24"
 
@@ -123,7 +125,7 @@ def test_plain_progress_lines_where_there_is_no_terminal(folder, capsys, monkeyp
     monkeypatch.setattr("fasttrack.cli.progress._LINE_S", 0.0)
     assert main(["track", str(folder), "--box", BOX]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 12 and lines[5].startswith("frames: 6/12 frames, ") and "FPS, ETA 0:0" in lines[5]
+    assert len(lines) == 12 and "frames: 6/12 frames, " in lines[5] and "FPS, ETA 0:0" in lines[5]
 
 
 def test_progress_bar_on_a_terminal(folder, capsys, monkeypatch):
@@ -214,6 +216,23 @@ def test_bad_outputs_fail_before_the_run(folder, tmp_path, capsys):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk that is always full")
 def test_a_full_disk_is_named(folder, capsys):
     refused(capsys, ["track", folder, "--box", BOX, "--csv", "/dev/full"], 1, "/dev/full: cannot be written: No space")
+
+
+def test_a_sink_that_cannot_be_finished_is_named_and_the_others_are_kept(folder, tmp_path, capsys, monkeypatch):
+    def close(sink):
+        raise OutputError(f"{sink.path}: holds 0 of the 12 frames written (disk full?)")
+
+    monkeypatch.setattr(fasttrack.video.MotSink, "close", close)
+    words = ["track", str(folder), "--box", BOX, "--csv", str(tmp_path / "r.csv"), "--mot", str(tmp_path / "r.txt")]
+    assert main([*words, "--json", str(tmp_path / "r.json")]) == 1
+    said = capsys.readouterr()
+    assert f"  wrote      {tmp_path / 'r.csv'}\n  damaged    {tmp_path / 'r.txt'}: holds 0 of the 12" in said.out
+    assert "fasttrack: error: " in said.err and "r.txt: holds 0 of the 12 frames written" in said.err
+    assert len(table(tmp_path / "r.csv")) == len(json.loads((tmp_path / "r.json").read_text())) == 12
+    # The cause of a broken run is not hidden by what it entails.
+    assert main([*words, "--set", "fail_at=7"]) == 2
+    said = capsys.readouterr()
+    assert "one before fail_at, got 7" in said.err and "damaged" in said.out
 
 
 def test_bad_init_files(folder, tmp_path, capsys):

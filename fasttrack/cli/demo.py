@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,24 +66,22 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(paths)
     found: list[Box] = []
 
+    def sinks() -> Iterator[Sink]:
+        yield OverlaySink(paths[0], CLIP_FPS)
+        yield CsvSink(paths[1])
+        yield SheetSink(paths[2], title=f"fasttrack demo  |  {args.tracker}")
+
     def keep(_frame: Frame, results: Sequence[TrackResult]) -> bool:
         found.append(results[0].box)
         return True
 
     tally = loop.Tally()
-    with loop.interruptible(source) as interrupt, ExitStack() as stack:
-
-        def open_sinks() -> Iterator[Sink]:
-            yield stack.enter_context(OverlaySink(paths[0], CLIP_FPS))
-            yield stack.enter_context(CsvSink(paths[1]))
-            yield stack.enter_context(SheetSink(paths[2], title=f"fasttrack demo  |  {args.tracker}"))
-
-        progress = stack.enter_context(Progress("demo", args.quiet))
+    with loop.interruptible(source) as interrupt, Progress("demo", args.quiet) as progress, loop.Outputs() as outputs:
         progress.start(args.frames)
         frames = iter(source)
         first = next(frames, None)
         if first is not None:
-            loop.run(first, frames, tracker, source.truth[:1], lambda: list(open_sinks()), progress, keep, tally)
+            loop.run(first, frames, tracker, source.truth[:1], sinks(), outputs, progress, keep, tally)
     if interrupt.signal is None:
         _report(overlaps(found, source.truth), tally, args, paths)
     return interrupt.exit_code

@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
+
+from fasttrack.errors import OutputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from fasttrack.geometry import Box
     from fasttrack.video import Frame, Sink, Source, TrackResult
 
-__all__ = ["Given", "Interrupt", "Tally", "interruptible", "run"]
+__all__ = ["Given", "Interrupt", "Outputs", "Tally", "interruptible", "run"]
 
 View = Callable[["Frame", Sequence["TrackResult"]], bool]
 
@@ -74,6 +77,43 @@ class Tally:
         return self.frames / self.wall_s if self.frames and self.wall_s > 0 else None
 
 
+class Outputs:
+    """The open sinks of a run: closed together, each one whatever happens to the others.
+
+    Attributes:
+        sinks: those open, in order.
+        damaged: path → why, of those that could not be finished.
+    """
+
+    def __init__(self) -> None:
+        self.sinks: list[Sink] = []
+        self.damaged: dict[Path, str] = {}
+
+    def __enter__(self) -> Outputs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failures = []
+        for sink in self.sinks:
+            try:
+                sink.close()
+            except OutputError as failure:
+                failures.append(failure)
+                self.damaged[sink.path] = str(failure)
+        # An error that is on its way already is the cause; a failure to close is said in the summary.
+        if failures and error is None:
+            raise failures[0]
+
+    def lines(self) -> list[str]:
+        """One line per file for the summary."""
+        return [
+            f"  damaged    {self.damaged[sink.path]}" if sink.path in self.damaged else f"  wrote      {sink.path}"
+            for sink in self.sinks
+        ]
+
+
 class Interrupt:
     """Which signal ended the run, if any."""
 
@@ -113,7 +153,8 @@ def run(
     rest: Iterable[Frame],
     tracker: Tracker,
     boxes: Sequence[Box],
-    open_sinks: Callable[[], Sequence[Sink]],
+    sinks: Iterable[Sink],
+    outputs: Outputs,
     progress: Progress,
     view: View | None = None,
     tally: Tally | None = None,
@@ -125,7 +166,8 @@ def run(
         rest: the frames behind it.
         tracker: started here.
         boxes: one per target; several are tracked in lock-step.
-        open_sinks: called once the tracker has taken the boxes, so that a refused box overwrites nothing.
+        sinks: opened one by one once the tracker has taken the boxes, so that a refused box overwrites nothing.
+        outputs: takes them, and closes them when the caller leaves it.
         progress: is told of each frame.
         view: shows a frame; False ends the run.
         tally: filled as the run goes, so that the caller has it whatever ends the run.
@@ -136,9 +178,10 @@ def run(
     target = boxes[0] if len(boxes) == 1 else _stack(boxes)
     tracker.init(first.image, target)
     sums.init_s = time.perf_counter() - began
-    sinks = open_sinks()
+    for sink in sinks:
+        outputs.sinks.append(sink)
     results: Sequence[TrackResult] = [Given(box, sums.init_s) for box in boxes]
-    _emit(sums, first, results, sinks, began)
+    _emit(sums, first, results, outputs.sinks, began)
     progress.step()
     if view is not None and not view(first, results):
         return sums
@@ -147,7 +190,7 @@ def run(
         found = tracker.update(frame.image)
         sums.update_s += time.perf_counter() - before
         results = found if isinstance(found, list) else [found]
-        _emit(sums, frame, results, sinks, began)
+        _emit(sums, frame, results, outputs.sinks, began)
         progress.step()
         if view is not None and not view(frame, results):
             break

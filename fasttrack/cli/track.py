@@ -101,7 +101,7 @@ def _track(
 ) -> int:
     from fasttrack.cli import loop
 
-    tally = loop.Tally()
+    tally, outputs = loop.Tally(), loop.Outputs()
     with loop.interruptible(source) as interrupt:
         frames = iter(source)
         first = next(frames, None)
@@ -112,7 +112,7 @@ def _track(
         rest = frames if args.max_frames is None else itertools.islice(frames, args.max_frames - 1)
         progress.start(min(known, default=None))
         try:
-            with ExitStack() as stack:
+            with outputs, ExitStack() as stack:
                 view = None
                 if args.show:
                     from fasttrack.cli.window import Window
@@ -121,20 +121,17 @@ def _track(
                     stack.callback(window.close)
                     view = window.show
 
-                # One at a time, so that those already open are closed where the next cannot be.
-                sinks = (stack.enter_context(sink) for sink in _sinks(args, source))
-                loop.run(first, rest, tracker, boxes, lambda: list(sinks), progress, view, tally)
+                loop.run(first, rest, tracker, boxes, _sinks(args, source), outputs, progress, view, tally)
         finally:
             progress.close()
             if tally.frames and not args.quiet:
-                print("\n".join(summary(_label(args.source), args.tracker, tally, source, interrupt, _outputs(args))))
+                print("\n".join(summary(_label(args.source), args.tracker, tally, source, interrupt)))
+                print("\n".join(outputs.lines()))
     return interrupt.exit_code
 
 
-def summary(
-    label: str, tracker: str, tally: Tally, source: Source, interrupt: Interrupt, outputs: Sequence[str]
-) -> list[str]:
-    """The lines printed at the end of a run."""
+def summary(label: str, tracker: str, tally: Tally, source: Source, interrupt: Interrupt) -> list[str]:
+    """The lines printed at the end of a run, without those of the files."""
     state = "interrupted after" if interrupt.signal is not None else "tracked"
     lines = [f"{label}: {state} {tally.frames} frame{'s' if tally.frames != 1 else ''} with {tracker}"]
     if tally.tracker_fps is not None:
@@ -152,7 +149,6 @@ def summary(
         lines.append(f"  missing    {source.missing} frames announced but not in the file")
     if source.live:
         lines.append(f"  dropped    {source.dropped} frames (connected again {source.reconnects} times)")
-    lines += [f"  wrote      {path}" for path in outputs]
     return lines
 
 
@@ -289,7 +285,8 @@ def _sinks(args: argparse.Namespace, source: Source) -> Iterator[Sink]:
 
 
 def _label(source: str) -> str:
-    """What messages call the source: its last part, without what an address may hold of secrets."""
+    """What messages call the source: its last parts, without what an address may hold of secrets."""
     if "://" in source:
         return source.split("://", 1)[1].rsplit("@", 1)[-1].split("?", 1)[0]
-    return f"webcam {source}" if source.isdigit() else Path(source).name or source
+    path = Path(source)
+    return f"webcam {source}" if source.isdigit() else path.name if path.is_file() else "/".join(path.parts[-2:])

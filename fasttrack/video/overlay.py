@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,7 @@ __all__ = ["DEFAULT_FPS", "VIDEO_SUFFIXES", "OverlaySink", "check_video_name"]
 DEFAULT_FPS = 25.0  # of the overlay, where the source has no rate of its own
 # MPEG-4 part 2 is in every FFmpeg build that OpenCV ships; H.264 encoders are not.
 VIDEO_SUFFIXES = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-_FREE_BYTES = 1 << 20  # less than this is a full disk
-_LOOK_S = 1.0  # between looks at the free space
+_FREE_BYTES = 1 << 20  # kept free, so that the index of the file still fits when the disk fills up
 
 
 def check_video_name(path: str | Path) -> None:
@@ -51,7 +49,6 @@ class OverlaySink(Sink):
         self.written = 0
         self._writer: Any = None
         self._size = (0, 0)
-        self._looked = 0.0
 
     def write(self, frame: Frame, results: Sequence[TrackResult]) -> None:
         """Draw and add one frame."""
@@ -60,12 +57,9 @@ class OverlaySink(Sink):
     def write_drawn(self, image: NDArray[np.uint8]) -> None:
         """Add a frame that is drawn already (uint8 RGB)."""
         cv2 = opencv()
+        self._look_at_disk()
         if self._writer is None:
             self._open(image.shape[1], image.shape[0])
-        now = time.monotonic()
-        if now - self._looked >= _LOOK_S:
-            self._look_at_disk()
-            self._looked = now
         fitted = fit(image, *self._size)
         odd_h, odd_w = fitted.shape[0] % 2, fitted.shape[1] % 2
         if odd_h or odd_w:
@@ -75,7 +69,6 @@ class OverlaySink(Sink):
 
     def _open(self, width: int, height: int) -> None:
         cv2 = opencv()
-        self._look_at_disk()
         codec = VIDEO_SUFFIXES[self.path.suffix.lower()]
         even = (width + width % 2, height + height % 2)
         self._size = (width, height)
@@ -85,7 +78,8 @@ class OverlaySink(Sink):
         self._writer = writer
 
     def _look_at_disk(self) -> None:
-        if shutil.disk_usage(self.path.parent).free < _FREE_BYTES:
+        # A few microseconds. OpenCV keeps some frames back, hence the room for one raw frame as well.
+        if shutil.disk_usage(self.path.parent).free < _FREE_BYTES + 3 * self._size[0] * self._size[1]:
             raise OutputError(f"{self.path}: cannot be written: no space left on device")
 
     def close(self) -> None:
