@@ -226,7 +226,7 @@ def test_a_sink_that_cannot_be_finished_is_named_and_the_others_are_kept(folder,
     words = ["track", str(folder), "--box", BOX, "--csv", str(tmp_path / "r.csv"), "--mot", str(tmp_path / "r.txt")]
     assert main([*words, "--json", str(tmp_path / "r.json")]) == 1
     said = capsys.readouterr()
-    assert f"  wrote      {tmp_path / 'r.csv'}\n  damaged    {tmp_path / 'r.txt'}: holds 0 of the 12" in said.out
+    assert f"  wrote      {tmp_path / 'r.json'}\n  damaged    {tmp_path / 'r.txt'}: holds 0 of the 12" in said.out
     assert "fasttrack: error: " in said.err and "r.txt: holds 0 of the 12 frames written" in said.err
     assert len(table(tmp_path / "r.csv")) == len(json.loads((tmp_path / "r.json").read_text())) == 12
     # The cause of a broken run is not hidden by what it entails.

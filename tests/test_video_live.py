@@ -1,6 +1,7 @@
 """Live sources: latest frame only, dropped ones counted, a bounded number of new connections."""
 
 import itertools
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,8 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 import pytest
-from doubles import picture, write_video
+from doubles import create_tracker, picture, table, write_video
 
+import fasttrack
+from fasttrack.cli import main
 from fasttrack.errors import RangeError, SourceError
 from fasttrack.video import open_source
 from fasttrack.video.files import VideoSource
@@ -83,7 +86,7 @@ def test_a_broken_stream_is_connected_again_and_goes_on():
     captures = [Capture(frames(3), 0.02), Capture([], opened=False), Capture(frames(3, first=3), 0.02)]
     source, made, messages = live(captures)
     seen = []
-    with pytest.raises(SourceError, match="fake: the stream ended after 6 frames; connecting again failed 2 times"):
+    with pytest.raises(SourceError, match="fake: the stream ended after 6 frames; connecting again failed 2×"):
         for frame in source:
             seen.append(frame.index)
     assert seen == [0, 1, 2, 3, 4, 5]
@@ -188,13 +191,31 @@ def test_a_motion_jpeg_stream_that_hangs_up(camera, monkeypatch):
     source = open_source(address, warn=messages.append)
     assert isinstance(source, LiveSource)
     seen = []
-    with pytest.raises(SourceError, match=r"stream.mjpg: the stream ended after \d+ frames; connecting again failed 2"):
+    with pytest.raises(
+        SourceError, match=r"stream.mjpg: the stream ended after \d+ frames; connecting again failed 2×"
+    ):
         for frame in source:
             seen.append(frame.index)
             assert frame.image.shape == (64, 96, 3)
     assert handler.visits >= 4  # two with pictures, two refused
     assert source.reconnects >= 1 and len(seen) + source.dropped > 25
     assert "connecting again" in messages[0]
+
+
+def test_track_a_stream_until_it_ends_for_good(camera, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fasttrack.video.live.RETRY_WAITS_S", (0.05,))
+    monkeypatch.setattr(fasttrack, "create_tracker", create_tracker, raising=False)
+    monkeypatch.delenv("FASTTRACK_DEBUG", raising=False)
+    out = tmp_path / "r.csv"
+    words = ["--box", "20,10,30,24", "--csv", str(out), "--set", "pause_s=0.03"]
+    assert main(["track", camera[1], *words]) == 1
+    said = capsys.readouterr()
+    rows = table(out)
+    assert len(rows) >= 3 and f"tracked {len(rows)} frames" in said.out
+    dropped = int(re.search(r"dropped +(\d+) frames \(connected again \d+ times\)", said.out)[1])
+    assert dropped > 0 and "fasttrack: warning: " in said.err and "connecting again failed 1×" in said.err
+    indices = [int(row["frame"]) for row in rows]
+    assert indices == sorted(set(indices)) and indices[-1] >= len(rows)  # dropped frames leave gaps
 
 
 def test_a_finite_video_at_an_address_is_read_whole(camera, tmp_path):

@@ -135,7 +135,7 @@ class LiveSource(Source):
                 continue
             self._capture.release()
             if self.strict or failures == len(self._waits_s):
-                tried = f"; connecting again failed {failures} times" if failures else ""
+                tried = f"; connecting again failed {failures}×" if failures else ""
                 self._end(f"{self.name}: the stream ended after {index} frames{tried}")
                 return
             self._say(f"{self.name}: the stream broke after {index} frames; connecting again")
