@@ -66,23 +66,27 @@ class Progress:
         self._bar.start()
 
     def step(self) -> None:
-        """One more frame is done."""
+        """One more frame is done; the first one, in which the tracker learns, is left out of the rate."""
         now = time.perf_counter()
         took, self._before = now - self._before, now
-        self._step_s = took if self._done == 0 else _SMOOTH * self._step_s + (1 - _SMOOTH) * took
+        if self._done == 0:
+            self._began = now
+        else:
+            self._step_s = took if self._done == 1 else _SMOOTH * self._step_s + (1 - _SMOOTH) * took
         self._done += 1
+        rate = f"{1 / self._step_s:.1f} FPS" if self._step_s > 0 else ""
+        left = "" if self.total is None or not rate else f"ETA {clock(self._left_s(self.total))}"
         if self._bar is not None and self._task is not None:
-            left = "" if self.total is None else f"ETA {clock(self._left_s())}"
-            self._bar.update(self._task, completed=self._done, rate=f"{1 / self._step_s:5.1f} FPS", left=left)
+            self._bar.update(self._task, completed=self._done, rate=rate.rjust(9), left=left)
         elif not self.quiet and now - self._line >= _LINE_S:
             self._line = now
             of = "" if self.total is None else f"/{self.total}"
-            left = "" if self.total is None else f", ETA {clock(self._left_s())}"
-            print(f"{self.label}: {self._done}{of} frames, {1 / self._step_s:.1f} FPS{left}", file=sys.stderr)
+            said = ", ".join(part for part in (f"{self._done}{of} frames", rate, left) if part)
+            print(f"{self.label}: {said}", file=sys.stderr)
 
-    def _left_s(self) -> float:
-        mean_s = (time.perf_counter() - self._began) / max(self._done, 1)
-        return max((self.total or 0) - self._done, 0) * mean_s
+    def _left_s(self, total: int) -> float:
+        mean_s = (time.perf_counter() - self._began) / max(self._done - 1, 1)
+        return max(total - self._done, 0) * mean_s
 
     def warn(self, message: str) -> None:
         """Show a warning without breaking the bar."""
