@@ -21,10 +21,6 @@ def test_the_demo_follows_its_target(tmp_path, capsys):
 
 
 def test_two_targets_of_the_clip_in_lock_step(tmp_path):
-    import cv2
-
-    from fasttrack.video.clip import make_clip
-
     folder = tmp_path / "f"
     folder.mkdir()
     clip = list(make_clip(20))
