@@ -1,7 +1,6 @@
 // The entries of the CPU kernels: one row per kernel, one table per instruction set.
 #pragma once
 
-<<<<<<< HEAD
 #include "conv_regression.h"
 #include "crop_resize.h"
 #include "hog.h"

@@ -1,4 +1,4 @@
-"""The command ``fasttrack``: track · demo · doctor.
+"""The command ``fasttrack``: track · demo · doctor · weights.
 
 Exit codes: 0 done, 1 failure, 2 misuse, 130 ended by Ctrl-C (143 by SIGTERM) with everything done so
 far kept. An error is one line on stderr; ``FASTTRACK_DEBUG=1`` shows the traceback.
@@ -18,7 +18,7 @@ from fasttrack.errors import FasttrackError
 
 __all__ = ["main"]
 
-_COMMANDS = ("track", "demo", "doctor")
+_COMMANDS = ("track", "demo", "doctor", "weights")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,6 +57,9 @@ def _join_negative_boxes(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
+    # Threads that spin while they wait cost several times the work as soon as anything else runs on the machine.
+    # OpenMP reads this when torch is loaded, which no command has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name or a · must not end a run under LANG=C
     try:

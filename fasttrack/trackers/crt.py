@@ -83,7 +83,7 @@ class CRT(Tracker):
     """
 
     name = "crt"
-    Config = Config
+    config_class = Config
 
     def __init__(self, config: Config | None = None) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class CRT(Tracker):
         maps = features(patch)
         learning = RegressorConfig(**{f.name: getattr(c, f.name) for f in fields(RegressorConfig)})
         model = ConvRegressor(kernel, learning.in_units_of(features.typical_rms / c.reference_rms))
-        middle = home(maps.shape[2:], kernel)
+        middle = home((maps.shape[2], maps.shape[3]), kernel)
         fit = model.fit(maps[0], self._gaussians(kernel, [middle], c.label_sigma)[0])
         return _Target(kernel, features, model, self._gaussians(kernel, [middle], c.motion_sigma)[0], fit)
 

@@ -11,7 +11,7 @@ from fasttrack.trackers.base import Tracker
 
 __all__ = ["create_tracker", "list_trackers"]
 
-# Name → "module:class"; the module is imported when the tracker is made. The class has ``Config``.
+# Name → "module:class"; the module is imported when the tracker is made. The class has ``config_class``.
 _TRACKERS = {
     "crt": "fasttrack.trackers.crt:CRT",
 }
@@ -37,9 +37,9 @@ def create_tracker(name: str, **options: Any) -> Tracker:
         raise UnknownTracker("create_tracker", name, _TRACKERS)
     module, cls = _TRACKERS[name].split(":")
     tracker_class = getattr(importlib.import_module(module), cls)
-    fields = [f.name for f in dataclasses.fields(tracker_class.Config)]
+    fields = [f.name for f in dataclasses.fields(tracker_class.config_class)]
     for option in options:
         if option not in fields:
             raise ArgumentError(f"create_tracker({name!r})", "option", "one of " + ", ".join(fields), repr(option))
-    tracker: Tracker = tracker_class(tracker_class.Config(**options))
+    tracker: Tracker = tracker_class(tracker_class.config_class(**options))
     return tracker

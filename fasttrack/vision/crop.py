@@ -48,7 +48,8 @@ def sample(frame: Tensor, windows: Sequence[Window]) -> Tensor:
 
 def _shrink(window: Window, frame: Tensor) -> int:
     """Side of the blocks to average, px; never so large that nothing of the frame is left."""
-    return max(1, min(math.floor(min(window.scale)), *frame.shape[:2]))
+    height, width = frame.shape[:2]
+    return max(1, min(math.floor(min(window.scale)), height, width))
 
 
 def _crop(frame: Tensor, windows: Sequence[Window], shrink: int, size: tuple[int, int]) -> Tensor:
