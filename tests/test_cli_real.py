@@ -33,7 +33,7 @@ def test_two_targets_of_the_clip_in_lock_step(tmp_path):
     runs = {}
     for name, words in (("both", ["--box", word, "--box", rival]), ("one", ["--box", word]), ("two", ["--box", rival])):
         out = tmp_path / f"{name}.csv"
-        assert main(["track", str(folder), *words, "--csv", str(out), "--quiet"]) == 0
+        assert main(["track", str(folder), *words, "--csv", str(out), "--quiet", "--set", "fit_steps=200"]) == 0
         runs[name] = table(out)
     for target, alone in (("1", "one"), ("2", "two")):
         rows = [row for row in runs["both"] if row["target"] == target]
