@@ -98,32 +98,25 @@ def choose(op: str, args: tuple[Any, ...], backend: str | None = None) -> Row:
     """
     asked = backend or _CHOSEN.get() or os.environ.get("FASTTRACK_BACKEND") or None
     rows = _TABLE[op]
-    if asked is None:
-        first = rows[0]
-        if first.why_not(*args) is None:
-            return first
-        return _automatic(op, rows, args)
-    _checked(asked)
+    if asked is not None:
+        _checked(asked)
     for row in rows:
-        if row.backend == asked and row.why_not(*args) is None:
+        if (asked is None or row.backend == asked) and row.why_not(*args) is None:
+            if asked is None and row.backend == "reference" and len(rows) > 1:
+                _note_fall_back(op, rows, args)
             return row
-    raise BackendUnavailable(_refusal(op, rows, args, f"asked for {asked}"))
+    raise BackendUnavailable(_refusal(op, rows, args, f"asked for {asked}" if asked else "automatic choice"))
 
 
-def _automatic(op: str, rows: tuple[Row, ...], args: tuple[Any, ...]) -> Row:
-    row = next((row for row in rows if row.why_not(*args) is None), None)
-    if row is None:
-        raise BackendUnavailable(_refusal(op, rows, args, "automatic choice"))
-    if row.backend == "reference" and len(rows) > 1:
-        reasons = [f"{r.backend}: {r.why_not(*args)}" for r in rows if r.backend != "reference"]
-        missing = [r.backend for r in rows if r.backend in required() and r.unavailable() is not None]
-        if missing:
-            raise BackendUnavailable(_refusal(op, rows, args, f"FASTTRACK_REQUIRE={','.join(missing)}"))
-        key = (op, "; ".join(reasons))
-        if key not in _WARNED:
-            _WARNED.add(key)
-            logger.warning("%s: running the reference implementation (%s)", op, key[1])
-    return row
+def _note_fall_back(op: str, rows: tuple[Row, ...], args: tuple[Any, ...]) -> None:
+    """Warn, once per reason, that the reference runs; refuse where a required backend is missing."""
+    missing = [r.backend for r in rows if r.backend in required() and r.unavailable() is not None]
+    if missing:
+        raise BackendUnavailable(_refusal(op, rows, args, f"FASTTRACK_REQUIRE={','.join(missing)}"))
+    reasons = "; ".join(f"{r.backend}: {r.why_not(*args)}" for r in rows if r.backend != "reference")
+    if (op, reasons) not in _WARNED:
+        _WARNED.add((op, reasons))
+        logger.warning("%s: running the reference implementation (%s)", op, reasons)
 
 
 def _refusal(op: str, rows: tuple[Row, ...], args: tuple[Any, ...], why: str) -> str:

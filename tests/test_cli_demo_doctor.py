@@ -126,6 +126,7 @@ def test_doctor_refuses_an_unknown_backend_name(capsys, monkeypatch):
 def test_doctor_without_the_extension(capsys, monkeypatch):
     monkeypatch.delenv("FASTTRACK_REQUIRE", raising=False)
     monkeypatch.setattr(native, "why_not", lambda: "it is not built")
-    assert doctor.diagnose()["extension"] == {"loaded": False, "reason": "it is not built", "isa": None, "isas": {}}
+    missing = {"loaded": False, "reason": "it is not built", "isa": None, "isas": {}, "cuda": False}
+    assert doctor.diagnose()["extension"] == missing
     code, text = report(capsys)
     assert code == 0 and "missing: it is not built" in text

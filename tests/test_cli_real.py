@@ -13,6 +13,7 @@ from fasttrack.geometry import Box
 from fasttrack.video.clip import make_clip
 
 
+@pytest.mark.slow
 def test_the_demo_follows_its_target(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -20,10 +21,11 @@ def test_the_demo_follows_its_target(tmp_path, capsys):
     assert mean > 0.6 and success > 80, said
 
 
+@pytest.mark.slow
 def test_two_targets_of_the_clip_in_lock_step(tmp_path):
     folder = tmp_path / "f"
     folder.mkdir()
-    clip = list(make_clip(20))
+    clip = list(make_clip(10))
     for k, (image, _) in enumerate(clip):
         assert cv2.imwrite(str(folder / f"{k}.png"), image[..., ::-1])
     word = ",".join(f"{v:.3f}" for v in clip[0][1].as_tuple())
@@ -31,7 +33,7 @@ def test_two_targets_of_the_clip_in_lock_step(tmp_path):
     runs = {}
     for name, words in (("both", ["--box", word, "--box", rival]), ("one", ["--box", word]), ("two", ["--box", rival])):
         out = tmp_path / f"{name}.csv"
-        assert main(["track", str(folder), *words, "--csv", str(out), "--quiet"]) == 0
+        assert main(["track", str(folder), *words, "--csv", str(out), "--quiet", "--set", "fit_steps=200"]) == 0
         runs[name] = table(out)
     for target, alone in (("1", "one"), ("2", "two")):
         rows = [row for row in runs["both"] if row["target"] == target]
@@ -39,13 +41,14 @@ def test_two_targets_of_the_clip_in_lock_step(tmp_path):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "floor"), [("Crossing", 0.5), ("Dog1", 0.4), ("FaceOcc1", 0.5)])
 def test_a_real_sequence(data, tmp_path, name, floor, capsys):
     sequence = data / "sequences" / name
     truth_file = sequence / "groundtruth_rect.txt"
     if not truth_file.is_file():
         pytest.fail(f"FASTTRACK_DATA: {truth_file} is missing")
-    out, video, frames = tmp_path / "r.csv", tmp_path / "o.mp4", 100
+    out, video, frames = tmp_path / "r.csv", tmp_path / "o.mp4", 60
     words = ["--init-from", str(truth_file), "--one-based", "--max-frames", str(frames)]
     code = main(["track", str(sequence / "img"), *words, "--csv", str(out), "--out", str(video)])
     assert code == 0 and f"tracked {frames} frames with crt" in capsys.readouterr().out

@@ -108,9 +108,10 @@ def _extension() -> dict[str, Any]:
 
     reason = native.why_not()
     if reason is not None:
-        return {"loaded": False, "reason": reason, "isa": None, "isas": {}}
+        return {"loaded": False, "reason": reason, "isa": None, "isas": {}, "cuda": False}
     lib = native.lib()
-    return {"loaded": True, "reason": None, "isa": lib.isa(), "isas": {name: bool(ok) for name, ok in lib.isas()}}
+    isas = {name: bool(ok) for name, ok in lib.isas()}
+    return {"loaded": True, "reason": None, "isa": lib.isa(), "isas": isas, "cuda": bool(lib.cuda)}
 
 
 def _devices() -> list[str]:
@@ -146,6 +147,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
     if extension["loaded"]:
         isas = ", ".join(f"{name}{'' if ok else ' (not on this CPU)'}" for name, ok in extension["isas"].items())
         lines += [f"  {'in use':<10} {extension['isa']}", f"  {'built for':<10} {isas}"]
+        lines += [f"  {'CUDA':<10} {'kernels built in' if extension['cuda'] else 'not built in (no nvcc then)'}"]
     else:
         lines += [f"  missing: {extension['reason']}"]
     threads = report["threads"]

@@ -53,8 +53,9 @@ class _Scaled:
 class SheetSink(Sink):
     """A grid of ``cells`` evenly spaced frames; works without knowing how many will come.
 
-    Thumbnails are kept at every ``stride``-th frame; when twice ``cells`` are held, every other one
-    goes and the stride doubles. So between ``cells`` and ``2·cells`` are held, whatever the length.
+    Thumbnails are kept at every ``stride``-th frame; when four times ``cells`` are held, every other
+    one goes and the stride doubles. So at most ``4·cells`` are held, whatever the length, and the
+    spacing on the page is even to half a step.
 
     Args:
         path: ``.png`` or ``.jpg``; written when the sink closes.
@@ -79,7 +80,7 @@ class SheetSink(Sink):
         """Consider one frame."""
         thumbnail = self._thumbnail(frame, results)
         if self._seen % self._stride == 0:
-            if len(self._kept) == 2 * self.cells:
+            if len(self._kept) == 4 * self.cells:
                 self._kept = self._kept[::2]
                 self._stride *= 2
             if self._seen % self._stride == 0:
