@@ -233,8 +233,7 @@ def _check_state(state: AdamState, optimizer: str, weight: Tensor) -> None:
     if optimizer != "adam":
         raise RangeError(_OP, "state", f"None with optimizer {optimizer!r}", "a state of Adam")
     if state.moments.shape != (2, *weight.shape) or state.bias_moments.shape != (2,):
-        wanted = f"of a weight of shape {tuple(weight.shape)}"
-        raise ShapeError(_OP, "state", wanted, f"moments of shape {tuple(state.moments.shape)}")
+        check.shape_error(_OP, "state", f"of a weight of shape {tuple(weight.shape)}", state.moments)
     check.same_dtype(_OP, "state.moments", state.moments, "features", weight)
     check.same_device(_OP, "state.moments", state.moments, "features", weight)
 
@@ -259,11 +258,8 @@ def _run_cpu(
         frame.retile(frames[0].tile)
     w = weight.detach().clone(memory_format=torch.contiguous_format)
     b = bias.detach().clone()
-    moments, bias_moments = w.new_zeros((2, *w.shape)), w.new_zeros(2)
-    if state is not None:
-        moments.copy_(state.moments)
-        bias_moments.copy_(state.bias_moments)
-    before = 0 if state is None else state.steps
+    state = AdamState.start(w) if state is None else state
+    moments, bias_moments = state.moments.clone(), state.bias_moments.clone()
     history = torch.empty(steps + 1, 2, dtype=torch.float64)
     form, p, q = problem.loss.kernel_form()
     common = (
@@ -280,7 +276,7 @@ def _run_cpu(
         b.data_ptr(),
         moments.data_ptr() if optimizer == "adam" else 0,
         bias_moments.data_ptr() if optimizer == "adam" else 0,
-        before,
+        state.steps,
         history.data_ptr(),
     )
     lib = native.lib()
@@ -288,18 +284,17 @@ def _run_cpu(
     if problem.workspace is None or problem.workspace.numel() < size:
         problem.workspace = aligned(size)
     _, taken, rows = lib.conv_run(*common, problem.workspace.data_ptr())
-    after = AdamState(moments, bias_moments, before + taken) if optimizer == "adam" else None
-    return w, b, taken, history[:rows], after
+    after = AdamState(moments, bias_moments, state.steps + taken)
+    return w, b, taken, history[:rows], after if optimizer == "adam" else None
 
 
 def _run_reference(
     problem: ConvRegressionProblem, weight: Tensor, bias: Tensor, steps: int, optimizer: str, *rest: Any
 ) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
     maps, form = [frame.features for frame in problem.frames], problem.loss.kernel_form()
-    lr, *options = rest
-    decay = problem.weight_decay
+    start = maps, problem.targets, weight, bias, *form, problem.weight_decay, optimizer, rest[0], steps
     with torch.enable_grad():
-        return run_problem(maps, problem.targets, weight, bias, *form, decay, optimizer, lr, steps, *options)
+        return run_problem(*start, *rest[1:])
 
 
 dispatch.register(_OP, (cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)))

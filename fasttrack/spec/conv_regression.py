@@ -47,6 +47,12 @@ class AdamState:
     bias_moments: Tensor
     steps: int
 
+    @classmethod
+    def start(cls, weight: Tensor) -> AdamState:
+        """The state before the first step on this weight."""
+        like = weight.detach()
+        return cls(like.new_zeros(2, *like.shape), like.new_zeros(2), 0)
+
 
 def run_problem(
     features: Sequence[Tensor],
@@ -98,9 +104,7 @@ class _TorchStep:
         self.w, self.b, self.adam = w, b, optimizer == "adam"
         self.optimizer = torch.optim.Adam([w, b], lr=lr) if self.adam else torch.optim.SGD([w, b], lr=lr)
         if self.adam:
-            before = (
-                AdamState(w.detach().new_zeros(2, *w.shape), w.detach().new_zeros(2), 0) if state is None else state
-            )
+            before = AdamState.start(w) if state is None else state
             for p, moments in ((w, before.moments), (b, before.bias_moments)):
                 first, second = (m.reshape(p.shape).clone() for m in moments)
                 step = torch.tensor(float(before.steps))
