@@ -1,13 +1,9 @@
 """How the benchmarks measure: one thread, outputs checked before anything is timed."""
 
-import os
-
 import pytest
 import torch
 
 from fasttrack.spec.base import outputs_of
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(autouse=True)

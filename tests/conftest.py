@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+# Threads that spin while they wait slow everything down on a shared machine; read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 

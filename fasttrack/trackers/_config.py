@@ -14,11 +14,15 @@ def _refuse(config: Any, name: str, wanted: str) -> NoReturn:
     raise RangeError(type(config).__name__, name, wanted, repr(getattr(config, name)))
 
 
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def positive(config: Any, *names: str) -> None:
     """These fields are finite numbers > 0."""
     for name in names:
         value = getattr(config, name)
-        if not (math.isfinite(value) and value > 0):
+        if not (_number(value) and value > 0):
             _refuse(config, name, "a finite number > 0")
 
 
@@ -26,7 +30,7 @@ def at_least(config: Any, low: float, *names: str) -> None:
     """These fields are finite numbers ≥ ``low``."""
     for name in names:
         value = getattr(config, name)
-        if not (math.isfinite(value) and value >= low):
+        if not (_number(value) and value >= low):
             _refuse(config, name, f"a finite number ≥ {low:g}")
 
 
