@@ -210,8 +210,8 @@ using FrameTuple = std::tuple<uintptr_t, uintptr_t, int64_t, int64_t>;  // spect
 // One optimisation; a null workspace only asks for its size in floats. Returns (size, steps, rows of history).
 py::tuple conv_run(const std::vector<int64_t>& kernel_and_tile, const std::vector<FrameTuple>& frames,
                    const std::tuple<int, float, float>& loss, double weight_decay, int optimizer, double learning_rate,
-                   int64_t steps, double tolerance, bool evaluate, uintptr_t weight, uintptr_t bias, uintptr_t history,
-                   uintptr_t workspace) {
+                   int64_t steps, double tolerance, bool evaluate, uintptr_t weight, uintptr_t bias, uintptr_t moments,
+                   uintptr_t bias_moments, int64_t steps_before, uintptr_t history, uintptr_t workspace) {
   std::vector<ConvFrame> list;
   for (const auto& [spectra, target, height, width] : frames) {
     list.push_back({at<const float>(spectra), at<const float>(target), height, width});
@@ -235,6 +235,9 @@ py::tuple conv_run(const std::vector<int64_t>& kernel_and_tile, const std::vecto
                          evaluate,
                          at<float>(weight),
                          at<float>(bias),
+                         at<float>(moments),
+                         at<float>(bias_moments),
+                         steps_before,
                          at<double>(history),
                          counts,
                          at<float>(workspace),

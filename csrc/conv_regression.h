@@ -75,6 +75,10 @@ struct ConvRunArgs {
   bool evaluate;     // measure loss and SNR of the final weight (half an iteration more)
   float* weight;     // (C, kh, kw)
   float* bias;       // (1,)
+  // Adam's state, read and left as the run ends: both moments of weight and bias, and the steps they have seen.
+  float* moments;       // (2, C, kh, kw) first and second moment, or null: start at zero, leave nothing
+  float* bias_moments;  // (2,), null with `moments`
+  int64_t steps_before;
   double* history;   // out: (steps + 1, 2) of loss and SNR, the iterates in order
   int64_t* counts;   // out: steps taken, rows of history written
   float* workspace;  // `*workspace_floats` floats, 64-byte aligned; null: only ask for the size

@@ -51,9 +51,8 @@ def truth_of(p, weight: Tensor, bias: Tensor, steps: int, optimizer: str, lr: fl
     """The same optimisation in float64."""
     maps, targets = [f.features.double() for f in p.frames], [y.double() for y in p.targets]
     form = p.loss.kernel_form()
-    return run_problem(
-        maps, targets, weight.double(), bias.double(), *form, p.weight_decay, optimizer, lr, steps, tolerance
-    )
+    start = weight.double(), bias.double()
+    return run_problem(maps, targets, *start, *form, p.weight_decay, optimizer, lr, steps, tolerance)[:4]
 
 
 @BOTH
@@ -404,3 +403,28 @@ def test_module():
     assert torch.equal(layer(x), ops.conv_regression(x, layer.weight, layer.bias))
     assert repr(layer) == "ConvRegression(3, kernel_size=(4, 3), bias=True)"
     assert nn.ConvRegression(3, (4, 3), bias=False).bias is None
+
+
+@BOTH
+def test_adam_goes_on_from_its_state(backend):
+    p = problem(frames=2)
+    whole = p.run(None, None, 12, "adam", 1e-3, backend=backend)
+    first = p.run(None, None, 5, "adam", 1e-3, backend=backend)
+    second = p.run(first.weight, first.bias, 7, "adam", 1e-3, state=first.state, backend=backend)
+    assert (first.state.steps, second.state.steps) == (5, 12)
+    torch.testing.assert_close(second.weight, whole.weight, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(second.bias, whole.bias, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(second.state.moments, whole.state.moments, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(second.state.bias_moments, whole.state.bias_moments, rtol=1e-4, atol=1e-6)
+    afresh = p.run(first.weight, first.bias, 7, "adam", 1e-3, backend=backend)
+    assert (afresh.weight - whole.weight).norm() > 0.01 * whole.weight.norm()  # canary: the state matters
+    assert p.run(None, None, 2, "gd", 1e-3, backend=backend).state is None
+
+
+def test_state_is_checked():
+    p = problem()
+    state = p.run(None, None, 1, "adam", 1e-3).state
+    with pytest.raises(RangeError, match="state must be None with optimizer 'cg'"):
+        p.run(None, None, 1, "cg", state=state)
+    with pytest.raises(ShapeError, match="state must be of a weight of shape"):
+        problem(kernel=(5, 5)).run(None, None, 1, "adam", 1e-3, state=state)

@@ -36,6 +36,7 @@ void descend(ConvRun& run) {
   const bool moments = args.optimizer == ConvOptimizer::Adam;
   const float decay = static_cast<float>(2.0 * args.weight_decay), rate = static_cast<float>(args.learning_rate);
   float bias = *args.bias, bias_mean = 0, bias_square = 0;
+  if (args.bias_moments != nullptr) bias_mean = args.bias_moments[0], bias_square = args.bias_moments[1];
 #pragma omp parallel firstprivate(adam, bias, bias_mean, bias_square)
   {
     const int me = thread(), all = threads();
@@ -67,7 +68,7 @@ void descend(ConvRun& run) {
         if (me == 0) args.counts[0] = step;
         break;
       }
-      adam.at(step + 1);
+      adam.at(args.steps_before + step + 1);
       const float bias_gradient = static_cast<float>(sums.gradient);
       bias = moments ? adam.update(bias, bias_gradient, bias_mean, bias_square) : bias - rate * bias_gradient;
 #pragma omp barrier
@@ -83,7 +84,10 @@ void descend(ConvRun& run) {
       }
       if (me == 0) args.counts[0] = step + 1;
     }
-    if (me == 0) *args.bias = bias;
+    if (me == 0) {
+      *args.bias = bias;
+      if (args.bias_moments != nullptr) args.bias_moments[0] = bias_mean, args.bias_moments[1] = bias_square;
+    }
   }
 }
 
@@ -179,6 +183,10 @@ void conv_run(const ConvRunArgs& args) {
     descend(run);
   }
   unpack_weight(run.base, run.weight, args.weight, 1.0f);
+  if (args.moments != nullptr) {
+    unpack_weight(run.base, run.mean, args.moments, 1.0f);
+    unpack_weight(run.base, run.square, args.moments + args.channels * args.kernel_h * args.kernel_w, 1.0f);
+  }
 }
 
 }  // namespace FT_ISA

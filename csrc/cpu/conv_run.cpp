@@ -122,8 +122,13 @@ ConvRun::ConvRun(const ConvRunArgs& a) : args(a), base(frame_geometry(a, 0)), wo
 
 void ConvRun::prepare() {
   pack_weight(base, args.weight, weight, false);
-  std::fill(mean, mean + base.weight_floats(), 0.0f);
-  std::fill(square, square + base.weight_floats(), 0.0f);
+  if (args.moments == nullptr) {
+    std::fill(mean, mean + base.weight_floats(), 0.0f);
+    std::fill(square, square + base.weight_floats(), 0.0f);
+  } else {
+    pack_weight(base, args.moments, mean, false);
+    pack_weight(base, args.moments + args.channels * args.kernel_h * args.kernel_w, square, false);
+  }
   for (index f = 0; f < args.frame_count; ++f) {
     const Frame& frame = frames[static_cast<std::size_t>(f)];
     const float* y = args.frames[f].target;

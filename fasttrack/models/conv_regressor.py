@@ -78,6 +78,7 @@ class ConvRegressor:
         self._samples: deque[tuple[ops.FeatureSpectra, Tensor]] = deque(maxlen=config.history)
         self._weight = torch.empty(0)
         self._bias = torch.empty(0)
+        self._state: ops.AdamState | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -101,6 +102,7 @@ class ConvRegressor:
         self._weight = torch.randn(shape, generator=random).mul_(config.init_std).to(features.device)
         self._bias = torch.zeros(1, device=features.device)
         self._samples.clear()
+        self._state = None
         self._samples.append((self.spectra(features), labels))
         return self._run(config.fit_steps, config.fit_lr, config.fit_loss)
 
@@ -120,6 +122,8 @@ class ConvRegressor:
         problem = ops.ConvRegressionProblem(
             [s for s, _ in self._samples], [y for _, y in self._samples], self._loss, self.config.weight_decay
         )
-        run = problem.run(self._weight, self._bias, steps, self.config.solver, lr=lr, tolerance=tolerance)
-        self._weight, self._bias = run.weight, run.bias
+        run = problem.run(
+            self._weight, self._bias, steps, self.config.solver, lr=lr, tolerance=tolerance, state=self._state
+        )
+        self._weight, self._bias, self._state = run.weight, run.bias, run.state
         return Fit(run.steps, run.loss, tuple(run.history[:, 1].tolist()))

@@ -1,6 +1,6 @@
 """The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
 
-from fasttrack.ops.conv_problem import ConvRegressionProblem, ConvRegressionResult
+from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
 from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
@@ -9,6 +9,7 @@ from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss,
 from fasttrack.ops.response_peak import ResponsePeak, response_peak
 
 __all__ = [
+    "AdamState",
     "ConvRegressionProblem",
     "ConvRegressionResult",
     "FeatureSpectra",

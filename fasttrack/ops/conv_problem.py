@@ -15,10 +15,10 @@ from fasttrack.ops import _checks as check
 from fasttrack.ops._op import cpu_row, reference_row
 from fasttrack.ops.conv_regression import aligned
 from fasttrack.ops.feature_spectra import FLOATS, FeatureSpectra, check_weight
-from fasttrack.spec.conv_regression import OPTIMIZERS, run_problem
+from fasttrack.spec.conv_regression import OPTIMIZERS, AdamState, run_problem
 from fasttrack.spec.regression_loss import FORMS
 
-__all__ = ["ConvRegressionProblem", "ConvRegressionResult", "RegressionLoss"]
+__all__ = ["AdamState", "ConvRegressionProblem", "ConvRegressionResult", "RegressionLoss"]
 
 _OP = "conv_regression_problem"
 
@@ -42,6 +42,7 @@ class ConvRegressionResult:
             (before the last update if the run was told not to evaluate its end).
         snr: exp(max R − mean R) over the same positions (CRT eq. 6).
         history: (rows, 2) float64, loss and SNR of every iterate measured, the start first.
+        state: what Adam goes on from in a later run; None after other optimizers.
     """
 
     weight: Tensor
@@ -50,6 +51,7 @@ class ConvRegressionResult:
     loss: float
     snr: float
     history: Tensor
+    state: AdamState | None
 
 
 class ConvRegressionProblem:
@@ -162,6 +164,7 @@ class ConvRegressionProblem:
         tolerance: float | None = None,
         *,
         evaluate: bool = True,
+        state: AdamState | None = None,
         backend: str | None = None,
     ) -> ConvRegressionResult:
         """Optimise from a given weight; the arguments are not changed.
@@ -170,7 +173,7 @@ class ConvRegressionProblem:
             weight: (C, kh, kw) start, or None for zeros.
             bias: (1,) start, or None for zero.
             steps: most updates to make.
-            optimizer: "adam" (``torch.optim.Adam``'s update with its defaults, moments starting at zero), "gd"
+            optimizer: "adam" (``torch.optim.Adam``'s update with its defaults), "gd"
                 (plain gradient descent), or "cg": conjugate gradient on the position-weighted squares
                 Σ W(y)²·(R − y)² + λ‖w‖², W² = exp(2ay) for the truncated loss, exp(y) for the shrinkage
                 losses, 1 else; the loss itself then serves to stop.
@@ -178,6 +181,7 @@ class ConvRegressionProblem:
             tolerance: stop once the data loss (summed, without the decay) is below it; None: never.
             evaluate: measure loss and SNR at the final weight. False saves half a step and reports them
                 before the last update.
+            state: ``result.state`` of an earlier run, from which Adam goes on; None: its moments start at zero.
             backend: explicit backend; None chooses.
 
         Returns:
@@ -199,10 +203,13 @@ class ConvRegressionProblem:
             raise RangeError(_OP, "steps", "at least 0, or 1 without evaluation", repr(steps))
         if tolerance is not None:
             check.number(_OP, "tolerance", tolerance, low=0.0)
+        if state is not None:
+            _check_state(state, optimizer, weight)
         row = dispatch.choose(_OP, (self,), backend)
-        out = row.run(self, weight, bias, steps, optimizer, 0.0 if lr is None else float(lr), tolerance, evaluate)
-        w, b, taken, history = out
-        return ConvRegressionResult(w, b, taken, float(history[-1, 0]), float(history[-1, 1]), history)
+        rate = 0.0 if lr is None else float(lr)
+        out = row.run(self, weight, bias, steps, optimizer, rate, tolerance, evaluate, state)
+        w, b, taken, history, after = out
+        return ConvRegressionResult(w, b, taken, float(history[-1, 0]), float(history[-1, 1]), history, after)
 
     def _check_target(self, frame: FeatureSpectra, target: Tensor) -> None:
         check.tensor(_OP, "target", target, dims=(2,), layout="(H − kh + 1, W − kw + 1)")
@@ -222,6 +229,15 @@ def _kernel_from(features: Tensor, target: Tensor) -> tuple[int, int]:
     return kh, kw
 
 
+def _check_state(state: AdamState, optimizer: str, weight: Tensor) -> None:
+    if optimizer != "adam":
+        raise RangeError(_OP, "state", f"None with optimizer {optimizer!r}", "a state of Adam")
+    if state.moments.shape != (2, *weight.shape) or state.bias_moments.shape != (2,):
+        check.shape_error(_OP, "state", f"of a weight of shape {tuple(weight.shape)}", state.moments)
+    check.same_dtype(_OP, "state.moments", state.moments, "features", weight)
+    check.same_device(_OP, "state.moments", state.moments, "features", weight)
+
+
 def _cpu_why_not(problem: ConvRegressionProblem) -> str | None:
     return problem.frames[0].why_not
 
@@ -235,12 +251,15 @@ def _run_cpu(
     lr: float,
     tolerance: float | None,
     evaluate: bool,
-) -> tuple[Tensor, Tensor, int, Tensor]:
+    state: AdamState | None,
+) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
     frames, targets = problem.frames, problem.targets
     for frame in frames:  # one tile for all: their gradients are summed before the inverse transform
         frame.retile(frames[0].tile)
     w = weight.detach().clone(memory_format=torch.contiguous_format)
     b = bias.detach().clone()
+    state = AdamState.start(w) if state is None else state
+    moments, bias_moments = state.moments.clone(), state.bias_moments.clone()
     history = torch.empty(steps + 1, 2, dtype=torch.float64)
     form, p, q = problem.loss.kernel_form()
     common = (
@@ -255,6 +274,9 @@ def _run_cpu(
         evaluate,
         w.data_ptr(),
         b.data_ptr(),
+        moments.data_ptr() if optimizer == "adam" else 0,
+        bias_moments.data_ptr() if optimizer == "adam" else 0,
+        state.steps,
         history.data_ptr(),
     )
     lib = native.lib()
@@ -262,17 +284,17 @@ def _run_cpu(
     if problem.workspace is None or problem.workspace.numel() < size:
         problem.workspace = aligned(size)
     _, taken, rows = lib.conv_run(*common, problem.workspace.data_ptr())
-    return w, b, taken, history[:rows]
+    after = AdamState(moments, bias_moments, state.steps + taken)
+    return w, b, taken, history[:rows], after if optimizer == "adam" else None
 
 
 def _run_reference(
     problem: ConvRegressionProblem, weight: Tensor, bias: Tensor, steps: int, optimizer: str, *rest: Any
-) -> tuple[Tensor, Tensor, int, Tensor]:
+) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
     maps, form = [frame.features for frame in problem.frames], problem.loss.kernel_form()
-    lr, tolerance, evaluate = rest
-    decay = problem.weight_decay
+    start = maps, problem.targets, weight, bias, *form, problem.weight_decay, optimizer, rest[0], steps
     with torch.enable_grad():
-        return run_problem(maps, problem.targets, weight, bias, *form, decay, optimizer, lr, steps, tolerance, evaluate)
+        return run_problem(*start, *rest[1:])
 
 
 dispatch.register(_OP, (cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)))

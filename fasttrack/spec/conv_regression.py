@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional
 from fasttrack.spec.base import Case, Cost, Spec, Tolerance
 from fasttrack.spec.regression_loss import value_at
 
-__all__ = ["OPTIMIZERS", "SPECS", "conv_regression", "position_weight", "run_problem"]
+__all__ = ["OPTIMIZERS", "SPECS", "AdamState", "conv_regression", "position_weight", "run_problem"]
 
 OPTIMIZERS = ("adam", "cg", "gd")
 
@@ -32,6 +33,27 @@ def position_weight(form: str, target: Tensor, a: float) -> Tensor:
     return torch.exp(target) if form.startswith("shrinkage") else torch.ones_like(target)
 
 
+@dataclass(frozen=True)
+class AdamState:
+    """What Adam remembers between two runs (``exp_avg``, ``exp_avg_sq`` and ``step`` of ``torch.optim.Adam``).
+
+    Args:
+        moments: (2, C, kh, kw), first and second moment of the weight's gradient.
+        bias_moments: (2,), those of the bias.
+        steps: updates they have seen.
+    """
+
+    moments: Tensor
+    bias_moments: Tensor
+    steps: int
+
+    @classmethod
+    def start(cls, weight: Tensor) -> AdamState:
+        """The state before the first step on this weight."""
+        like = weight.detach()
+        return cls(like.new_zeros(2, *like.shape), like.new_zeros(2), 0)
+
+
 def run_problem(
     features: Sequence[Tensor],
     targets: Sequence[Tensor],
@@ -46,11 +68,14 @@ def run_problem(
     steps: int,
     tolerance: float | None = None,
     evaluate: bool = True,
-) -> tuple[Tensor, Tensor, int, Tensor]:
-    """The whole optimisation, step by step: (weight, bias, steps, history rows of loss and SNR)."""
+    state: AdamState | None = None,
+) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
+    """The whole optimisation, step by step: (weight, bias, steps, history rows of loss and SNR, Adam's state)."""
     w, b = weight.detach().clone().requires_grad_(), bias.detach().clone().requires_grad_()
-    update = (
-        _cg(w, b, features, targets, form, a, weight_decay) if optimizer == "cg" else _torch_step(w, b, optimizer, lr)
+    update: Callable[[Tensor], bool] = (
+        _cg(w, b, features, targets, form, a, weight_decay)
+        if optimizer == "cg"
+        else _TorchStep(w, b, optimizer, lr, state)
     )
     history: list[tuple[float, float]] = []
     step = 0
@@ -67,21 +92,37 @@ def run_problem(
         if not update(data + weight_decay * w.square().sum()):
             break
         step += 1
-    return w.detach(), b.detach(), step, torch.tensor(history, dtype=torch.float64).reshape(-1, 2)
+    rows = torch.tensor(history, dtype=torch.float64).reshape(-1, 2)
+    after = update.state() if isinstance(update, _TorchStep) else None
+    return w.detach(), b.detach(), step, rows, after
 
 
-def _torch_step(w: Tensor, b: Tensor, optimizer: str, lr: float) -> Callable[[Tensor], bool]:
-    torch_optimizer: torch.optim.Optimizer = (
-        torch.optim.Adam([w, b], lr=lr) if optimizer == "adam" else torch.optim.SGD([w, b], lr=lr)
-    )
+class _TorchStep:
+    """One step of ``torch.optim.Adam``, from a given state, or of ``torch.optim.SGD``."""
 
-    def step(objective: Tensor) -> bool:
-        torch_optimizer.zero_grad()
+    def __init__(self, w: Tensor, b: Tensor, optimizer: str, lr: float, state: AdamState | None) -> None:
+        self.w, self.b, self.adam = w, b, optimizer == "adam"
+        self.optimizer = torch.optim.Adam([w, b], lr=lr) if self.adam else torch.optim.SGD([w, b], lr=lr)
+        if self.adam:
+            before = AdamState.start(w) if state is None else state
+            for p, moments in ((w, before.moments), (b, before.bias_moments)):
+                first, second = (m.reshape(p.shape).clone() for m in moments)
+                step = torch.tensor(float(before.steps))
+                self.optimizer.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+
+    def __call__(self, objective: Tensor) -> bool:
+        self.optimizer.zero_grad()
         objective.backward()
-        torch_optimizer.step()
+        self.optimizer.step()
         return True
 
-    return step
+    def state(self) -> AdamState | None:
+        """Adam's state; None for SGD."""
+        if not self.adam:
+            return None
+        of_w, of_b = self.optimizer.state[self.w], self.optimizer.state[self.b]
+        moments = torch.stack([of_w["exp_avg"], of_w["exp_avg_sq"]])
+        return AdamState(moments, torch.cat([of_b["exp_avg"], of_b["exp_avg_sq"]]), int(of_w["step"]))
 
 
 def _cg(

@@ -53,15 +53,11 @@ class Tracker(ABC):
     """
 
     name: ClassVar[str]
+    lost_threshold: float  # a target whose score is not at least this is lost
 
     def __init__(self) -> None:
         self._boxes: list[Box] = []
         self._many = False
-
-    @property
-    def lost_threshold(self) -> float:
-        """A target whose score is not at least this is lost."""
-        raise NotImplementedError
 
     def init(self, frame: Frame, box: Boxes) -> None:
         """Start on ``box`` (x, y, w, h) in px, or on a (T, 4) array of T boxes; may be called again at any time.

@@ -54,7 +54,7 @@ class Config:
     scale_levels: int = 3  # patches of the scale search, odd; ours: §4 says "scaled objects"
     scale_step: float = 1.03  # ratio of neighbouring scales; ours
     scale_penalty: float = 0.98  # factor on the peak of a changed scale; ours: against drift of the size
-    lost_score: float = 0.0  # response below which the target is lost; ours
+    lost_score: float = 0.1  # response below which the target is lost; ours
 
     def __post_init__(self) -> None:
         _config.whole(self, 1, "patch_width", "patch_height", "fit_steps", "update_steps", "history")
@@ -88,16 +88,12 @@ class CRT(Tracker):
     def __init__(self, config: Config | None = None) -> None:
         super().__init__()
         self.config = Config() if config is None else config
+        self.lost_threshold = self.config.lost_score
         self._features = vision_features.create(self.config.features, **self.config.feature_options)
         middle = self.config.scale_levels // 2
         self._scales = [self.config.scale_step ** (i - middle) for i in range(self.config.scale_levels)]
         self._penalties = [1.0 if i == middle else self.config.scale_penalty for i in range(len(self._scales))]
         self._targets: list[_Target] = []
-
-    @property
-    def lost_threshold(self) -> float:
-        """``config.lost_score``."""
-        return self.config.lost_score
 
     @property
     def fits(self) -> list[Fit]:
@@ -140,8 +136,7 @@ class CRT(Tracker):
 
     def _learn(self, frame: Tensor, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
         for target, place, gone in zip(self._targets, found, lost, strict=True):
-            if not gone:
-                # §5.1: the features of the search are learnt from; the label moves instead of the patch.
+            if not gone:  # §5.1: the features of the search are learnt from; the label moves, not the patch
                 labels = self._gaussians(target.kernel, [place.peak], self.config.label_sigma)[0]
                 target.fit = target.model.update(target.spectra[place.level], labels)
 
