@@ -31,17 +31,29 @@ FT_INLINE void transpose(vf* x) {
   }
 }
 
-// One line of the window: `count` neighbouring floats of each of FT_LANES channels, `step` floats apart in the window.
-void gather_line(const float* from, index channel, index count, float* to, index step) {
+// `lines` lines of `count` neighbouring floats of each of FT_LANES channels, into a window with FT_LANES floats per
+// position. Blocks of a line go outermost: the window is then written as FT_LANES streams.
+struct Lines {
+  index lines, count, channel;        // strides of the map
+  index line_map, line_window, step;  // between lines in the map and the window, between positions in the window
+};
+
+void gather_lines(const float* from, const Lines& l, float* to) {
   index i = 0;
-  for (; i + FT_LANES <= count; i += FT_LANES) {
-    vf x[FT_LANES];
-    for (int lane = 0; lane < FT_LANES; ++lane) x[lane] = load(from + lane * channel + i);
-    transpose(x);
-    for (int j = 0; j < FT_LANES; ++j) store(to + (i + j) * step, x[j]);
+  for (; i + FT_LANES <= l.count; i += FT_LANES) {
+    for (index line = 0; line < l.lines; ++line) {
+      const float* at = from + line * l.line_map + i;
+      vf x[FT_LANES];
+      for (int lane = 0; lane < FT_LANES; ++lane) x[lane] = load(at + lane * l.channel);
+      transpose(x);
+      for (int j = 0; j < FT_LANES; ++j) store(to + line * l.line_window + (i + j) * l.step, x[j]);
+    }
   }
-  for (; i < count; ++i) {
-    for (int lane = 0; lane < FT_LANES; ++lane) to[i * step + lane] = from[lane * channel + i];
+  for (; i < l.count; ++i) {
+    for (index line = 0; line < l.lines; ++line) {
+      float* at = to + line * l.line_window + i * l.step;
+      for (int lane = 0; lane < FT_LANES; ++lane) at[lane] = from[line * l.line_map + lane * l.channel + i];
+    }
   }
 }
 
@@ -54,10 +66,11 @@ void gather(const Geometry& g, const float* features, index block, index u0, ind
     std::fill(window, window + even(g.m) * g.n * FT_LANES, 0.0f);
   }
   if (lanes == FT_LANES) {  // along the map's fast axis
-    const index lines = g.rows_first ? rows : columns, count = g.rows_first ? columns : rows;
-    const index line_map = g.rows_first ? g.map_u : g.map_v;
-    const index line_window = g.rows_first ? FT_LANES : g.n * FT_LANES, step = g.rows_first ? g.n * FT_LANES : FT_LANES;
-    for (index i = 0; i < lines; ++i) gather_line(from + i * line_map, channel, count, window + i * line_window, step);
+    const index along_u = FT_LANES, along_v = g.n * FT_LANES;
+    gather_lines(from,
+                 g.rows_first ? Lines{rows, columns, channel, g.map_u, along_u, along_v}
+                              : Lines{columns, rows, channel, g.map_v, along_v, along_u},
+                 window);
     return;
   }
   for (index lane = 0; lane < lanes; ++lane) {
