@@ -13,7 +13,6 @@ from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op, cpu_row, reference_row
 from fasttrack.spec.conv_regression import conv_regression as reference
 
-
 __all__ = ["aligned", "check_kernel", "conv_regression", "tile_of"]
 
 # Kernels up to this many cells are summed directly when a map is used once: its spectra would cost more.
