@@ -189,6 +189,14 @@ void conv_response(const std::vector<int64_t>& shape, uintptr_t spectra, uintptr
   isa().table->conv_response(args);
 }
 
+void conv_direct(const std::vector<int64_t>& shape, uintptr_t features, uintptr_t weight, uintptr_t bias,
+                 uintptr_t response) {
+  const ConvDirectArgs args{conv_shape(shape), at<const float>(features), at<const float>(weight),
+                            at<const float>(bias), at<float>(response)};
+  py::gil_scoped_release release;
+  isa().table->conv_direct(args);
+}
+
 void conv_weight_gradient(const std::vector<int64_t>& shape, uintptr_t spectra, uintptr_t response_gradient,
                           uintptr_t weight_gradient) {
   const ConvWeightGradientArgs args{conv_shape(shape), at<const float>(spectra), at<const float>(response_gradient),
@@ -277,6 +285,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("conv_spectra_size", &ft::conv_spectra_size);
   m.def("conv_spectra", &ft::conv_spectra);
   m.def("conv_response", &ft::conv_response);
+  m.def("conv_direct", &ft::conv_direct);
   m.def("conv_weight_gradient", &ft::conv_weight_gradient);
   m.def("conv_features_gradient", &ft::conv_features_gradient);
   m.def("conv_run", &ft::conv_run);

@@ -39,6 +39,15 @@ struct ConvResponseArgs {
   float* response;      // (H - kh + 1, W - kw + 1)
 };
 
+// The same response without spectra, for small kernels.
+struct ConvDirectArgs {
+  ConvShape shape;        // its tile is ignored
+  const float* features;  // (C, H, W)
+  const float* weight;    // (C, kh, kw)
+  const float* bias;      // (1,) or null
+  float* response;        // (H - kh + 1, W - kw + 1)
+};
+
 struct ConvWeightGradientArgs {
   ConvShape shape;
   const float* spectra;

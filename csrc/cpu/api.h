@@ -12,6 +12,7 @@
   X(conv_plan, ConvPlanArgs)                                 \
   X(conv_spectra_size, ConvSpectraSizeArgs)                  \
   X(conv_spectra, ConvSpectraArgs)                           \
+  X(conv_direct, ConvDirectArgs)                             \
   X(conv_response, ConvResponseArgs)                         \
   X(conv_weight_gradient, ConvWeightGradientArgs)            \
   X(conv_features_gradient, ConvFeaturesGradientArgs)        \

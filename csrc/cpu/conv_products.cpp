@@ -31,14 +31,18 @@ FT_INLINE quad sums(const vf* v) {
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
+// Both sweeps ask for their cache lines `ahead` of use: four rows side by side, and bins from last to first,
+// are no streams that the hardware follows (15-25 % of an iteration).
+
 // One bin, Count tiles: sum over channels of X conj(W).
 template <int Count>
-FT_INLINE void correlate_tiles(const float* x, const float* w, index blocks, float* out) {
+FT_INLINE void correlate_tiles(const float* x, const float* w, index blocks, index ahead, float* out) {
   vf re[kTilesAtOnce] = {}, im[kTilesAtOnce] = {};
   for (index b = 0; b < blocks; ++b) {
     const vf wr = load(w + b * kComplex), wi = load(w + b * kComplex + FT_LANES);
     for (int t = 0; t < Count; ++t) {
       const float* at = x + (t * blocks + b) * kComplex;
+      __builtin_prefetch(at + ahead);
       const vf xr = load(at), xi = load(at + FT_LANES);
       re[t] += xr * wr;
       im[t] += xi * wr;
@@ -54,7 +58,7 @@ FT_INLINE void correlate_tiles(const float* x, const float* w, index blocks, flo
 // One bin, Count blocks of channels: sum over tiles of X conj(E).
 template <int Count>
 FT_INLINE void accumulate_blocks(const float* x, index x_step, const float* e, index e_step, index tiles, bool add,
-                                 float* out) {
+                                 index ahead, float* out) {
   vf re[Count] = {}, im[Count] = {};
   if (add) {
     for (int b = 0; b < Count; ++b) re[b] = load(out + b * kComplex), im[b] = load(out + b * kComplex + FT_LANES);
@@ -65,6 +69,7 @@ FT_INLINE void accumulate_blocks(const float* x, index x_step, const float* e, i
       const float er = e[t - first], ei = e[t - first + FT_LANES];
       const float* at = x + t * x_step;
       for (int b = 0; b < Count; ++b) {
+        __builtin_prefetch(at + b * kComplex + ahead);
         const vf xr = load(at + b * kComplex), xi = load(at + b * kComplex + FT_LANES);
         re[b] += xr * er;
         im[b] += xi * er;
@@ -79,7 +84,7 @@ FT_INLINE void accumulate_blocks(const float* x, index x_step, const float* e, i
 }  // namespace
 
 void correlate(const Geometry& g, const float* spectra, const float* weight_spectra, float* product, Share bins) {
-  const index row = g.blocks * kComplex;
+  const index row = g.blocks * kComplex, ahead = 2 * kTilesAtOnce * row;
   for (index f = bins.first; f < bins.last; ++f) {
     const float* w = weight_spectra + f * row;
     for (index t = 0; t < g.groups * FT_LANES; t += kTilesAtOnce) {
@@ -87,19 +92,19 @@ void correlate(const Geometry& g, const float* spectra, const float* weight_spec
       float* out = product + (t / FT_LANES * g.bins + f) * kComplex + t % FT_LANES;
       switch (std::min<index>(g.tiles - t, kTilesAtOnce)) {
         case 4:
-          correlate_tiles<4>(x, w, g.blocks, out);
+          correlate_tiles<4>(x, w, g.blocks, ahead, out);
           break;
         case 3:
-          correlate_tiles<3>(x, w, g.blocks, out);
+          correlate_tiles<3>(x, w, g.blocks, ahead, out);
           break;
         case 2:
-          correlate_tiles<2>(x, w, g.blocks, out);
+          correlate_tiles<2>(x, w, g.blocks, ahead, out);
           break;
         case 1:
-          correlate_tiles<1>(x, w, g.blocks, out);
+          correlate_tiles<1>(x, w, g.blocks, ahead, out);
           break;
         default:
-          correlate_tiles<0>(x, w, 0, out);
+          correlate_tiles<0>(x, w, 0, 0, out);
           break;
       }
     }
@@ -107,7 +112,7 @@ void correlate(const Geometry& g, const float* spectra, const float* weight_spec
 }
 
 void accumulate(const Geometry& g, const float* spectra, const float* error, float* gradient, bool add, Share bins) {
-  const index row = g.blocks * kComplex, step = g.bins * kComplex;
+  const index row = g.blocks * kComplex, step = g.bins * kComplex, ahead = -g.tiles * row;
   for (index f = bins.last; f-- > bins.first;) {  // backwards: the last spectra read are still in cache
     const float* x = spectra + f * g.tiles * row;
     const float* e = error + f * kComplex;
@@ -116,16 +121,16 @@ void accumulate(const Geometry& g, const float* spectra, const float* error, flo
       const index at = b * kComplex;
       switch (std::min<index>(g.blocks - b, kBlocksAtOnce)) {
         case 4:
-          accumulate_blocks<4>(x + at, row, e, step, g.tiles, add, out + at);
+          accumulate_blocks<4>(x + at, row, e, step, g.tiles, add, ahead, out + at);
           break;
         case 3:
-          accumulate_blocks<3>(x + at, row, e, step, g.tiles, add, out + at);
+          accumulate_blocks<3>(x + at, row, e, step, g.tiles, add, ahead, out + at);
           break;
         case 2:
-          accumulate_blocks<2>(x + at, row, e, step, g.tiles, add, out + at);
+          accumulate_blocks<2>(x + at, row, e, step, g.tiles, add, ahead, out + at);
           break;
         default:
-          accumulate_blocks<1>(x + at, row, e, step, g.tiles, add, out + at);
+          accumulate_blocks<1>(x + at, row, e, step, g.tiles, add, ahead, out + at);
           break;
       }
     }

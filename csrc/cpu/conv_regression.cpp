@@ -10,15 +10,74 @@ namespace ft {
 namespace FT_ISA {
 namespace {
 
+// Transposes FT_LANES vectors in place: interleaving first and second half log2(FT_LANES) times.
+FT_INLINE void transpose(vf* x) {
+  for (int step = 1; step < FT_LANES; step *= 2) {
+    vf y[FT_LANES];
+    for (int i = 0; i < FT_LANES / 2; ++i) {
+      const vf a = x[i], b = x[i + FT_LANES / 2];
+#if FT_LANES == 4
+      y[2 * i] = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+      y[2 * i + 1] = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#elif FT_LANES == 8
+      y[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+      y[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+      y[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      y[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#endif
+    }
+    for (int i = 0; i < FT_LANES; ++i) x[i] = y[i];
+  }
+}
+
+// `lines` lines of `count` neighbouring floats of each of FT_LANES channels, into a window with FT_LANES floats per
+// position. Blocks of a line go outermost: the window is then written as FT_LANES streams.
+struct Lines {
+  index lines, count, channel;        // strides of the map
+  index line_map, line_window, step;  // between lines in the map and the window, between positions in the window
+};
+
+void gather_lines(const float* from, const Lines& l, float* to) {
+  index i = 0;
+  for (; i + FT_LANES <= l.count; i += FT_LANES) {
+    for (index line = 0; line < l.lines; ++line) {
+      const float* at = from + line * l.line_map + i;
+      vf x[FT_LANES];
+      for (int lane = 0; lane < FT_LANES; ++lane) x[lane] = load(at + lane * l.channel);
+      transpose(x);
+      for (int j = 0; j < FT_LANES; ++j) store(to + line * l.line_window + (i + j) * l.step, x[j]);
+    }
+  }
+  for (; i < l.count; ++i) {
+    for (index line = 0; line < l.lines; ++line) {
+      float* at = to + line * l.line_window + i * l.step;
+      for (int lane = 0; lane < FT_LANES; ++lane) at[lane] = from[line * l.line_map + lane * l.channel + i];
+    }
+  }
+}
+
 // The n x m window of FT_LANES channels that tile (u0, v0) sees, u fastest; zero outside the map.
 void gather(const Geometry& g, const float* features, index block, index u0, index v0, float* window) {
-  const index rows = std::min(g.n, g.hu - u0), columns = std::min(g.m, g.hv - v0);
+  const index rows = std::min(g.n, g.hu - u0), columns = std::min(g.m, g.hv - v0), channel = g.hu * g.hv;
   const index lanes = std::min<index>(FT_LANES, g.channels - block * FT_LANES);
-  std::fill(window, window + even(g.m) * g.n * FT_LANES, 0.0f);
+  const float* from = features + block * FT_LANES * channel + u0 * g.map_u + v0 * g.map_v;
+  if (rows < g.n || columns < even(g.m) || lanes < FT_LANES) {
+    std::fill(window, window + even(g.m) * g.n * FT_LANES, 0.0f);
+  }
+  if (lanes == FT_LANES) {  // along the map's fast axis
+    const index along_u = FT_LANES, along_v = g.n * FT_LANES;
+    gather_lines(from,
+                 g.rows_first ? Lines{rows, columns, channel, g.map_u, along_u, along_v}
+                              : Lines{columns, rows, channel, g.map_v, along_v, along_u},
+                 window);
+    return;
+  }
   for (index lane = 0; lane < lanes; ++lane) {
-    const float* from = features + (block * FT_LANES + lane) * g.hu * g.hv + u0 * g.map_u + v0 * g.map_v;
     for (index v = 0; v < columns; ++v) {
-      for (index u = 0; u < rows; ++u) window[(v * g.n + u) * FT_LANES + lane] = from[u * g.map_u + v * g.map_v];
+      for (index u = 0; u < rows; ++u) {
+        window[(v * g.n + u) * FT_LANES + lane] = from[lane * channel + u * g.map_u + v * g.map_v];
+      }
     }
   }
 }
@@ -94,6 +153,7 @@ void scatter(const Geometry& g, const float* tile, index block, index u0, index 
 void conv_spectra(const ConvSpectraArgs& args) {
   const Geometry g = make_geometry(args.shape);
   const TileTransform transform(g);
+  advise_huge_pages(args.spectra, g.spectra_floats());
   const index half = transform.half_floats(g.m), window = even(g.m) * g.n * FT_LANES;
   const Buffer memory = allocate(max_threads() * (g.blocks * half + window + transform.scratch_floats()));
 #pragma omp parallel

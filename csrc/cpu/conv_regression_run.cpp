@@ -23,6 +23,12 @@ struct Adam {
     step_size = static_cast<float>(learning_rate / first);
     root_correction = static_cast<float>(std::sqrt(second));
   }
+  void update_all(float scale, float decay, const float* __restrict gradient, index count, float* __restrict weight,
+                  float* __restrict mean, float* __restrict square) const {
+    for (index i = 0; i < count; ++i) {
+      weight[i] = update(weight[i], gradient[i] * scale + decay * weight[i], mean[i], square[i]);
+    }
+  }
   FT_INLINE float update(float weight, float gradient, float& mean, float& square) const {
     mean += (gradient - mean) * static_cast<float>(1.0 - 0.9);
     square = square * 0.999f + gradient * gradient * static_cast<float>(1.0 - 0.999);
@@ -75,10 +81,12 @@ void descend(ConvRun& run) {
       for (index b = blocks.first; b < blocks.last; ++b) {
         const index at = b * run.block_floats;
         const float* gradient = run.gradient_inverse(b, me);
+        const index count = run.base.kv * run.base.ku * FT_LANES;
         float* w = run.weight + at;
-        for (index i = 0; i < run.base.kv * run.base.ku * FT_LANES; ++i) {
-          const float slope = gradient[i] * run.scale + decay * w[i];
-          w[i] = moments ? adam.update(w[i], slope, run.mean[at + i], run.square[at + i]) : w[i] - rate * slope;
+        if (moments) {
+          adam.update_all(run.scale, decay, gradient, count, w, run.mean + at, run.square + at);
+        } else {
+          for (index i = 0; i < count; ++i) w[i] -= rate * (gradient[i] * run.scale + decay * w[i]);
         }
         if (step + 1 < args.steps || args.evaluate) run.weight_forward(run.weight, b, me);
       }

@@ -42,14 +42,23 @@ Geometry make_geometry(const ConvShape& s) {
 }
 
 Buffer allocate(index floats) {
-  constexpr std::size_t huge = std::size_t{1} << 21;
-  const std::size_t bytes = static_cast<std::size_t>(floats) * sizeof(float) + 64;
-  const std::size_t align = bytes >= huge ? huge : 64;
-  const std::size_t size = (bytes + align - 1) / align * align;
-  Buffer p(static_cast<float*>(std::aligned_alloc(align, size)));
+  const std::size_t size = (static_cast<std::size_t>(floats) * sizeof(float) + 127) / 64 * 64;
+  Buffer p(static_cast<float*>(std::aligned_alloc(64, size)));
   if (!p) throw std::bad_alloc();
-  if (align == huge) madvise(p.get(), size, MADV_HUGEPAGE);
+  advise_huge_pages(p.get(), floats);
   return p;
+}
+
+void advise_huge_pages(float* memory, index floats) {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t huge = std::uintptr_t{1} << 21;
+  const auto start = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t first = (start + huge - 1) / huge * huge;
+  const std::uintptr_t last = (start + static_cast<std::uintptr_t>(floats) * sizeof(float)) / huge * huge;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);  // advice: may be refused
+#else
+  (void)memory, (void)floats;
+#endif
 }
 
 TileTransform::TileTransform(const Geometry& g)

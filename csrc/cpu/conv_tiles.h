@@ -44,7 +44,9 @@ struct Free {
   void operator()(void* p) const { std::free(p); }
 };
 using Buffer = std::unique_ptr<float[], Free>;
-Buffer allocate(index floats);  // 64-byte aligned, huge pages asked for when large
+Buffer allocate(index floats);  // 64-byte aligned
+// Asks for huge pages before memory is first touched: a sweep over spectra crosses a page every 64 vectors.
+void advise_huge_pages(float* memory, index floats);
 
 // The real transform of n x m (u fastest) with FT_LANES signals side by side. Columns come in pairs, two
 // real columns in one complex one: an odd count has one more column, of zeros on the way in and of no

@@ -13,7 +13,10 @@ from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op, cpu_row, reference_row
 from fasttrack.spec.conv_regression import conv_regression as reference
 
-__all__ = ["aligned", "conv_regression", "tile_of"]
+__all__ = ["aligned", "check_kernel", "conv_regression", "tile_of"]
+
+# Kernels up to this many cells are summed directly when a map is used once: its spectra would cost more.
+_DIRECT_UP_TO = 25
 
 
 def conv_regression(
@@ -107,14 +110,19 @@ def _cpu_why_not(first: Tensor, *_: Any) -> str | None:
 def _forward_cpu(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x, w = _ready(features), _ready(weight)
     b = None if bias is None else _ready(bias)
-    shape = _shape(x, *w.shape[1:])
-    out = torch.empty((x.shape[0], *_response_size(x, *w.shape[1:])), dtype=torch.float32)
-    lib, spectra = native.lib(), aligned(native.lib().conv_spectra_size(shape))
+    kh, kw = w.shape[1:]
+    w_at, b_at = w.data_ptr(), 0 if b is None else b.data_ptr()
+    out = torch.empty((x.shape[0], *_response_size(x, kh, kw)), dtype=torch.float32)
+    lib = native.lib()
+    if kh * kw <= _DIRECT_UP_TO:
+        for one, response in zip(x, out, strict=True):
+            lib.conv_direct([*x.shape[1:], kh, kw, 0, 0], one.data_ptr(), w_at, b_at, response.data_ptr())
+        return out.to(features.dtype)
+    shape = _shape(x, kh, kw)
+    spectra = aligned(lib.conv_spectra_size(shape))
     for one, response in zip(x, out, strict=True):
         lib.conv_spectra(shape, one.data_ptr(), spectra.data_ptr())
-        lib.conv_response(
-            shape, spectra.data_ptr(), w.data_ptr(), 0 if b is None else b.data_ptr(), response.data_ptr()
-        )
+        lib.conv_response(shape, spectra.data_ptr(), w_at, b_at, response.data_ptr())
     return out.to(features.dtype)
 
 
