@@ -86,21 +86,23 @@ def score(boxes: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def track(variant: Variant, extra: dict[str, Any], folder: Path, root: Path, limit: int | None) -> dict[str, Any]:
-    names, truth = load(folder, limit)
+def track(
+    variant: Variant, extra: dict[str, Any], folder: Path, root: Path, args: argparse.Namespace
+) -> dict[str, Any]:
+    names, truth = load(folder, args.frames)
     options = {"solver": variant.solver, **variant.options, **extra}
     if variant.weights is not None:
         options["feature_options"] = {"weights": str(root / "weights" / variant.weights)}
     tracker = fasttrack.create_tracker("crt", features=variant.features, **options)
     results = list(tracker.run((read(n) for n in names), truth[0]))
     boxes = np.array([truth[0], *(r.box.as_tuple() for r in results)])
-    return {
+    row = {
         **score(boxes, truth),
         "frames": len(names),
         "fps": len(results) / sum(r.seconds for r in results),
         "lost": sum(r.lost for r in results),
-        "boxes": [[round(float(v), 2) for v in row] for row in boxes],
     }
+    return {**row, "boxes": boxes.round(2).tolist()} if args.boxes else row
 
 
 def show(name: str, rows: dict[str, Any], total: int) -> str:
@@ -119,6 +121,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="only the first so many frames of each sequence")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of CRT's Config")
     parser.add_argument("--name", help="name of the row, with --set")
+    parser.add_argument("--boxes", action="store_true", help="keep the box of every frame in the JSON file")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("bench/results/crt_table.json"))
     return parser.parse_args()
@@ -149,7 +152,7 @@ def main() -> None:
         row = table["rows"].setdefault(name, {"note": variant.note, "threads": args.threads, "sequences": {}})
         for folder in folders:
             if folder.name not in row["sequences"]:
-                row["sequences"][folder.name] = track(variant, extra, folder, root, args.frames)
+                row["sequences"][folder.name] = track(variant, extra, folder, root, args)
                 args.out.write_text(json.dumps(table))
         done = {f.name: row["sequences"][f.name] for f in folders}
         print(show(name, done, len(folders)), variant.note, flush=True)
