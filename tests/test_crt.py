@@ -144,7 +144,8 @@ def test_snr_is_reported(clip):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("solver", "lbfgs"), ("patch_width", 0), ("label_sigma", 0.0), ("scale_levels", 2), ("fit_lr", -1.0),
-     ("object_cells", float("nan")), ("history", 0), ("threshold", -0.1), ("update_steps", 0)],
+     ("object_cells", float("nan")), ("history", 0), ("threshold", -0.1), ("update_steps", 0), ("seed", 0.5),
+     ("lost_score", "low")],
 )  # fmt: skip
 def test_config_refuses(field, value):
     with pytest.raises(RangeError, match=f"Config: {field} must be"):

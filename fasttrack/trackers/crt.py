@@ -58,10 +58,11 @@ class Config:
 
     def __post_init__(self) -> None:
         _config.whole(self, 1, "patch_width", "patch_height", "fit_steps", "update_steps", "history")
+        _config.whole(self, 0, "seed")
         _config.odd(self, "scale_levels")
         _config.positive(self, "object_cells", "label_sigma", "motion_sigma", "reference_rms", "fit_lr", "update_lr")
         _config.positive(self, "scale_step", "scale_penalty", "fit_loss")
-        _config.at_least(self, 0.0, "threshold", "a", "weight_decay", "init_std")
+        _config.at_least(self, 0.0, "threshold", "a", "weight_decay", "init_std", "lost_score")
         _config.choice(self, "solver", ("adam", "cg"))
 
 
@@ -78,8 +79,7 @@ class _Target:
 class CRT(Tracker):
     """Learns one convolution, as large as the object, to answer a Gaussian at the object and 0 elsewhere.
 
-    Objects are resampled to about ``object_cells`` feature cells, so that small ones are magnified and the cost of
-    a frame does not depend on the object's size.
+    Objects are resampled to about ``object_cells`` cells: small ones are magnified, and every size costs the same.
     """
 
     name = "crt"
