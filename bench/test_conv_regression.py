@@ -178,4 +178,6 @@ def test_one_call(benchmark, checked, case, side):
     arguments = case.make()
     function = conv_regression if side == "plain" else ops.conv_regression
     benchmark.group = f"conv_regression forward {case.name}"
-    checked(benchmark, lambda: function(**arguments), SPECS[0].truth(arguments), SPECS[0].tolerance[torch.float32])
+    # The plain convolution sums up to 74 000 products in float32, one after the other.
+    bound = Tolerance(2e-5, 4e-5, witness="4e-6, 6e-6 at L") if side == "plain" else SPECS[0].tolerance[torch.float32]
+    checked(benchmark, lambda: function(**arguments), SPECS[0].truth(arguments), bound)

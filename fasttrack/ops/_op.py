@@ -17,7 +17,7 @@ from torch import Tensor
 from fasttrack import dispatch, native
 from fasttrack.dispatch import Row
 
-__all__ = ["Gradient", "Op", "cpu_row", "cuda_row", "reference_row"]
+__all__ = ["Gradient", "Op", "cpu_row", "cuda_row", "kernel_input", "reference_row"]
 
 _LIBRARY = torch.library.Library("fasttrack", "DEF")
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -99,13 +99,26 @@ class Op:
 
 
 def _function_class(name: str, row: Row, gradient: Gradient) -> Any:
-    """The ``autograd.Function`` of one row of an op."""
-    members = {
-        "forward": staticmethod(row.run),
-        "setup_context": staticmethod(gradient.setup),
-        "backward": staticmethod(gradient.backward),
-    }
+    """The ``autograd.Function`` of one row of an op.
+
+    ``setup`` is called from ``forward``: a Function with a ``setup_context`` of its own binds its arguments by
+    ``inspect.signature`` at every call, which costs more than a small kernel.
+    """
+
+    def forward(ctx: Any, *args: Any) -> Any:
+        output = row.run(*args)
+        gradient.setup(ctx, args, output)
+        return output
+
+    members = {"forward": staticmethod(forward), "backward": staticmethod(gradient.backward)}
     return type(f"{name}_{row.backend}", (torch.autograd.Function,), members)
+
+
+def kernel_input(tensor: Tensor) -> Tensor:
+    """What a kernel reads: contiguous float32; the tensor itself where it is that already."""
+    if tensor.dtype == torch.float32 and tensor.is_contiguous():
+        return tensor
+    return tensor.detach().contiguous().float()
 
 
 def cpu_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
-from fasttrack.ops._op import Gradient, Op, cpu_row, reference_row
+from fasttrack.ops._op import Gradient, Op, cpu_row, kernel_input, reference_row
 from fasttrack.spec.conv_regression import conv_regression as reference
 
 __all__ = ["aligned", "check_kernel", "conv_regression", "tile_of"]
@@ -90,11 +90,6 @@ def _shape(features: Tensor, kh: int, kw: int) -> list[int]:
     return [channels, height, width, kh, kw, *tile_of(channels, height, width, kh, kw)]
 
 
-def _ready(tensor: Tensor) -> Tensor:
-    """What a kernel reads: contiguous float32."""
-    return tensor.detach().contiguous().float()
-
-
 def _cpu_why_not(first: Tensor, *_: Any) -> str | None:
     if first.device.type != "cpu":
         return f"needs CPU tensors, got {first.device}"
@@ -108,8 +103,8 @@ def _cpu_why_not(first: Tensor, *_: Any) -> str | None:
 
 
 def _forward_cpu(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    x, w = _ready(features), _ready(weight)
-    b = None if bias is None else _ready(bias)
+    x, w = kernel_input(features), kernel_input(weight)
+    b = None if bias is None else kernel_input(bias)
     kh, kw = w.shape[1:]
     w_at, b_at = w.data_ptr(), 0 if b is None else b.data_ptr()
     out = torch.empty((x.shape[0], *_response_size(x, kh, kw)), dtype=torch.float32)
@@ -127,7 +122,7 @@ def _forward_cpu(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
 
 
 def _weight_gradient_cpu(features: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
-    x, g = _ready(features), _ready(grad)
+    x, g = kernel_input(features), kernel_input(grad)
     shape = _shape(x, kh, kw)
     total = torch.zeros(x.shape[1], kh, kw)
     lib, spectra, one = native.lib(), aligned(native.lib().conv_spectra_size(shape)), torch.empty_like(total)
@@ -139,7 +134,7 @@ def _weight_gradient_cpu(features: Tensor, grad: Tensor, kh: int, kw: int) -> Te
 
 
 def _features_gradient_cpu(grad: Tensor, weight: Tensor, height: int, width: int) -> Tensor:
-    g, w = _ready(grad), _ready(weight)
+    g, w = kernel_input(grad), kernel_input(weight)
     channels, kh, kw = w.shape
     out = torch.empty(g.shape[0], channels, height, width)
     tile = tile_of(channels, height + kh - 1, width + kw - 1, kh, kw)

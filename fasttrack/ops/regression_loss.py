@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
-from fasttrack.ops._op import Gradient, Op, cpu_row, cuda_row, reference_row
+from fasttrack.ops._op import Gradient, Op, cpu_row, cuda_row, kernel_input, reference_row
 from fasttrack.ops._regression_loss_gradient import backward, scaled, setup, wide_dtype
 from fasttrack.spec.regression_loss import FORMS, gradient_at, reduce, value_at
 
@@ -197,8 +197,8 @@ def _launch(
     reduction: str,
 ) -> tuple[Tensor, Tensor]:
     """Allocate value and gradient in float32, run ``kernel`` on addresses, round to the input's dtype."""
-    p, y = prediction.detach().contiguous().float(), target.detach().contiguous().float()
-    w = None if weight is None else weight.detach().contiguous().float()
+    p, y = kernel_input(prediction), kernel_input(target)
+    w = None if weight is None else kernel_input(weight)
     n, reduced = p.numel(), reduction != "none"
     value = torch.empty((), dtype=torch.float32, device=p.device) if reduced else torch.empty_like(p)
     grad = torch.empty_like(p)
@@ -207,6 +207,8 @@ def _launch(
     kernel(*addresses, n, FORMS.index(form), a, c, scale, reduced)
     if reduction == "mean" and n == 0:
         value.fill_(float("nan"))  # the mean of nothing is 0/0, as in torch
+    if prediction.dtype == torch.float32:
+        return value, grad
     return value.to(prediction.dtype), grad.to(prediction.dtype)
 
 
