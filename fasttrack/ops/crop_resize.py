@@ -58,7 +58,7 @@ def crop_resize(
             also where ``boxes`` asks for a gradient (an 8-bit frame has none).
         BoxError: a box is not finite or its size is not positive.
 
-    Source: design §6; pixel-centre convention as in ``torch.nn.functional.interpolate(align_corners=False)``.
+    Source: the pixel-centre convention as in ``torch.nn.functional.interpolate(align_corners=False)``.
     """
     op = "crop_resize"
     check.tensor(op, "frame", frame, dims=(2, 3), dtypes=(torch.uint8,), layout="(H, W, 3), (H, W, 1) or (H, W)")

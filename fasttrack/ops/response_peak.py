@@ -39,7 +39,7 @@ def response_peak(maps: Tensor, *, backend: str | None = None) -> ResponsePeak:
         ShapeError, DtypeError: naming the argument, what was wanted and what came (also for H or W of 0);
         ArgumentError: ``maps`` asks for a gradient.
 
-    Source: design §6; PSR of Bolme et al. 2010 (MOSSE) without the window cut out around the peak.
+    Source: PSR of Bolme et al. 2010 (MOSSE) without the window cut out around the peak.
     """
     check.tensor("response_peak", "maps", maps, dims=(3,), layout="(T, H, W)")
     if maps.shape[1] < 1 or maps.shape[2] < 1:

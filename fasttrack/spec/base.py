@@ -72,7 +72,7 @@ class Case:
     Args:
         name: short, unique within the op.
         build: arguments by name, made with the generator in the given float dtype.
-        bench: also a benchmark row (a size of the design's tables).
+        bench: also a benchmark row (a size that trackers use).
         tests: whether the contract runs it (false for sizes too large for the reference).
     """
 

@@ -1,4 +1,4 @@
-"""Large-kernel, one-output convolution, and the regression problem solved with it (design §1)."""
+"""Large-kernel, one-output convolution, and the regression problem solved with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bilinear windows of one 8-bit frame (design §6)."""
+"""Bilinear windows of one 8-bit frame."""
 
 from __future__ import annotations
 

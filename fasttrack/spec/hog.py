@@ -1,4 +1,4 @@
-"""31-channel histograms of oriented gradients (design §6; Felzenszwalb et al. 2010)."""
+"""31-channel histograms of oriented gradients (Felzenszwalb et al. 2010)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of a regression ``e = p − y``: truncated, shrinkage (two forms), focal, square (design §3)."""
+"""Losses of a regression ``e = p − y``: truncated, shrinkage (two forms), focal, square."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peak of response maps: position with sub-cell refinement, score, peak-to-sidelobe ratio (design §6)."""
+"""Peak of response maps: position with sub-cell refinement, score, peak-to-sidelobe ratio."""
 
 from __future__ import annotations
 
