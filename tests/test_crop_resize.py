@@ -1,10 +1,5 @@
 """Hand-computed truths, borders, strides and messages of crop_resize."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -145,36 +140,6 @@ def test_same_result_on_any_number_of_threads():
             results.append(ops.crop_resize(frame, boxes, (171, 193), backend="cpu"))
         torch.set_num_threads(before)
         assert torch.equal(*results)
-
-
-ISA_SCRIPT = """
-import sys, torch
-from fasttrack import native, ops
-from fasttrack.spec.crop_resize import SPECS
-for case in SPECS[0].cases:
-    if case.tests:
-        arguments = case.make()
-        got = ops.crop_resize(**arguments, backend="cpu")
-        assert SPECS[0].tolerance[torch.float32].admits(got, SPECS[0].truth(arguments)), case.name
-print(native.lib().isa())
-"""
-
-
-def supported_isas():
-    from fasttrack import native
-
-    return [name for name, supported in native.lib().isas() if supported]
-
-
-def test_every_instruction_set():
-    root = str(Path(__file__).parent.parent)
-    for isa in supported_isas():
-        environment = {**os.environ, "FASTTRACK_ISA": isa, "PYTHONPATH": root}
-        done = subprocess.run(
-            [sys.executable, "-c", ISA_SCRIPT], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == isa
 
 
 @BOTH

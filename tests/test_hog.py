@@ -1,16 +1,11 @@
 """Hand-computed truths, symmetries, ties and messages of hog."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttrack import native, ops
+from fasttrack import ops
 from fasttrack.errors import ArgumentError, DtypeError, RangeError, ShapeError
 from fasttrack.spec.hog import SPECS
 
@@ -153,30 +148,6 @@ def test_strided_patches_are_read_in_place():
     views += [patches.to(memory_format=torch.channels_last), patches[:1].expand(2, -1, -1, -1)]
     for view in views:
         assert torch.equal(ops.hog(view, backend="cpu"), ops.hog(view.contiguous(), backend="cpu"))
-
-
-ISA_SCRIPT = """
-import torch
-from fasttrack import native, ops
-from fasttrack.spec.hog import SPECS
-for case in SPECS[0].cases:
-    if case.tests:
-        arguments = case.make()
-        got = ops.hog(**arguments, backend="cpu")
-        assert SPECS[0].tolerance[torch.float32].admits(got, SPECS[0].truth(arguments)), case.name
-print(native.lib().isa())
-"""
-
-
-def test_every_instruction_set():
-    root = str(Path(__file__).parent.parent)
-    for isa in [name for name, supported in native.lib().isas() if supported]:
-        environment = {**os.environ, "FASTTRACK_ISA": isa, "PYTHONPATH": root}
-        done = subprocess.run(
-            [sys.executable, "-c", ISA_SCRIPT], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == isa
 
 
 def test_messages():

@@ -1,11 +1,15 @@
 """The contract: every op × case × dtype × backend against the float64 reference, and nothing less."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
 import fasttrack
-from fasttrack import dispatch, ops
+from fasttrack import dispatch, native, ops
 from fasttrack.errors import BackendUnavailable
 from fasttrack.ops._op import Op
 from fasttrack.spec import all_specs
@@ -195,6 +199,46 @@ def test_opcheck(spec, case, needs_grad, monkeypatch):
                 for a in leaves
             ]
         torch.library.opcheck(overload, tuple(leaves))
+
+
+ISA_SCRIPT = """
+import torch
+from fasttrack import native, ops
+from fasttrack.spec import all_specs
+from fasttrack.spec.base import outputs_of
+for spec in all_specs():
+    for case in spec.cases:
+        if case.bench or not case.tests:
+            continue
+        arguments = case.make()
+        got = outputs_of(getattr(ops, spec.name)(**arguments, backend="cpu"))
+        for g, t in zip(got, outputs_of(spec.truth(arguments)), strict=True):
+            assert spec.tolerance_of(torch.float32).admits(g, t), (spec.name, case.name)
+        for name in spec.gradients:
+            if arguments.get(name) is None:
+                continue
+            grads = []
+            wide = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+            for function, values in ((getattr(ops, spec.name), arguments), (spec.reference, wide)):
+                leaf = values[name].detach().clone().requires_grad_()
+                out = outputs_of(function(**{**values, name: leaf}))[0]
+                grads.append(torch.autograd.grad(out.sum(), leaf)[0])
+            assert spec.tolerance_of(torch.float32, gradient=True).admits(*grads), (spec.name, case.name, name)
+print(native.lib().isa())
+"""
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set(isa):
+    """Each variant of the CPU kernels in a process of its own: forward and gradients of every small case."""
+    if (isa, True) not in native.lib().isas():
+        pytest.skip(f"this CPU or this build has no {isa}")
+    environment = {**os.environ, "FASTTRACK_ISA": isa}
+    done = subprocess.run(
+        [sys.executable, "-c", ISA_SCRIPT], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == isa
 
 
 def canaries(truth, dtype):
