@@ -63,6 +63,23 @@ def find_cudart(nvcc: str) -> Path | None:
     return next((f / "libcudart_static.a" for f in folders if (f / "libcudart_static.a").exists()), None)
 
 
+def up_to_date(target: Path, command: list[str]) -> bool:
+    """Whether an object is newer than all it was made of and was made by the same command.
+
+    The compiler lists what it read beside the object (``-MMD``); the command is kept there too. Dropped first, the
+    old object cannot pass for the new one when the compiler is interrupted.
+    """
+    made_by, read = target.with_suffix(".cmd"), target.with_suffix(".d")
+    line = " ".join(command)
+    if target.exists() and read.exists() and made_by.exists() and made_by.read_text() == line:
+        sources = [Path(name) for name in read.read_text().replace("\\\n", " ").split()[1:]]
+        if all(s.exists() and s.stat().st_mtime < target.stat().st_mtime for s in sources):
+            return True
+    target.unlink(missing_ok=True)
+    made_by.write_text(line)
+    return False
+
+
 class BuildKernels(build_ext):
     """Compiles every ``csrc/cpu/*.cpp`` once per instruction set and links the objects into one module."""
 
@@ -103,7 +120,9 @@ class BuildKernels(build_ext):
             target = out / (Path(source).stem + ".o")
             objects.append(str(target))
             command = [*compiler, *flags, *(f"-I{d}" for d in include), "-c", str(ROOT / source), "-o", str(target)]
-            running.append((source, subprocess.Popen(command)))
+            if up_to_date(target, command):
+                continue
+            running.append((source, subprocess.Popen([*command, "-MMD"])))
             if len(running) >= self.parallel:
                 self.finish(*running.pop(0))
         for item in running:
@@ -158,7 +177,9 @@ class BuildKernels(build_ext):
         for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
             objects.append(str(out / (source.stem + ".o")))
             command = [nvcc, *flags, *gate, *archs, "-c", str(source), "-o", objects[-1]]
-            if subprocess.run(command, check=False).returncode != 0:
+            if up_to_date(Path(objects[-1]), command):
+                continue
+            if subprocess.run([*command, "-MMD"], check=False).returncode != 0:
                 raise SystemExit(f"compiling {source} failed; FASTTRACK_BUILD=cpu installs without CUDA kernels")
         return objects, [str(runtime), "-ldl", "-lrt", "-lpthread"]
 
