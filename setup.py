@@ -34,6 +34,10 @@ def build_mode() -> str:
     return mode
 
 
+def sources_in(folder: str) -> list[str]:
+    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / folder).glob("*.cpp"))
+
+
 def isa_flags() -> dict[str, list[str]]:
     """Compiler flags of each instruction set the CPU kernels are compiled for."""
     sets: dict[str, list[str]] = {"baseline": []}
@@ -99,7 +103,7 @@ class BuildKernels(build_ext):
         cuda, cuda_link = self.cuda_objects(temp / "cuda")
         defines = [f"-DFT_ISA_LIST={names}", *(["-DFT_WITH_CUDA"] if cuda else [])]
         objects = [*cuda, *self.compile_to(ext.sources, temp, include, [*common, *openmp, *defines])]
-        kernels = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / "cpu").glob("*.cpp"))
+        kernels = sources_in("cpu")
         # Baseline comes first: of an inline function that several sets share (std containers), the linker keeps
         # the first copy, which must run on every CPU.
         for name, flags in sets.items():
@@ -185,7 +189,7 @@ class BuildKernels(build_ext):
 
 
 def extensions() -> list[Extension]:
-    return [] if build_mode() == "none" else [Extension("fasttrack._C", sources=["csrc/bindings.cpp"])]
+    return [] if build_mode() == "none" else [Extension("fasttrack._C", sources=sources_in("bindings"))]
 
 
 setup(
