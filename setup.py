@@ -195,7 +195,7 @@ def extensions() -> list[Extension]:
 setup(
     packages=[*find_packages(include=["fasttrack", "fasttrack.*"]), "fasttrack.kernels"],
     package_dir={"fasttrack": "fasttrack", "fasttrack.kernels": "kernels"},
-    package_data={"fasttrack": ["py.typed"]},
+    package_data={"fasttrack": ["py.typed"], "fasttrack.kernels": ["tuned/*.json"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildKernels},
 )
