@@ -265,7 +265,7 @@ def canaries(truth, dtype):
     yield "zeros", torch.zeros_like(truth)
     yield "shifted", truth.roll(1, dims=-1) if truth.dim() else truth + truth.abs() * 0.5 + 0.5
     yield "scaled", truth * step
-    wrong_cell = truth.clone()
+    wrong_cell = truth.clone(memory_format=torch.contiguous_format)
     if wrong_cell.numel():
         wrong_cell.view(-1)[0] += wrong_cell.abs().max() + 0.1
     yield "one cell", wrong_cell

@@ -33,6 +33,7 @@ T* at(uintptr_t address) {
   X(conv_regression)    \
   X(crop_resize)        \
   X(hog)                \
+  X(lrn)                \
   X(regression_loss)    \
   X(response_peak)
 // clang-format on
