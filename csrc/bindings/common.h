@@ -34,6 +34,7 @@ T* at(uintptr_t address) {
   X(crop_resize)        \
   X(hog)                \
   X(lrn)                \
+  X(pca)                \
   X(regression_loss)    \
   X(response_peak)
 // clang-format on
