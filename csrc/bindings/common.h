@@ -36,6 +36,7 @@ T* at(uintptr_t address) {
   X(cuda)               \
   X(hog)                \
   X(lrn)                \
+  X(pca)                \
   X(regression_loss)    \
   X(response_peak)
 // clang-format on

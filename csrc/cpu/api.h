@@ -5,6 +5,7 @@
 #include "crop_resize.h"
 #include "hog.h"
 #include "lrn.h"
+#include "pca.h"
 #include "regression_loss.h"
 #include "response_peak.h"
 
@@ -21,6 +22,7 @@
   X(crop_resize, CropResizeArgs)                             \
   X(hog, HogArgs)                                            \
   X(lrn, LrnArgs)                                            \
+  X(pca_product, PcaProductArgs)                             \
   X(regression_loss, RegressionLossArgs)                     \
   X(response_peak, ResponsePeakArgs)
 // clang-format on

@@ -6,6 +6,7 @@ from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
 from fasttrack.ops.hog import hog
 from fasttrack.ops.lrn import lrn, relu_lrn_maxpool
+from fasttrack.ops.pca import PCAModel, pca_apply, pca_fit
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
 from fasttrack.ops.response_peak import ResponsePeak, response_peak
 
@@ -14,12 +15,15 @@ __all__ = [
     "ConvRegressionProblem",
     "ConvRegressionResult",
     "FeatureSpectra",
+    "PCAModel",
     "ResponsePeak",
     "conv_regression",
     "crop_resize",
     "focal_regression_loss",
     "hog",
     "lrn",
+    "pca_apply",
+    "pca_fit",
     "relu_lrn_maxpool",
     "response_peak",
     "shrinkage_loss",
