@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fasttrack import ops
 
-__all__ = ["ConvRegression", "FocalRegressionLoss", "ShrinkageLoss", "SquareLoss", "TruncatedLoss"]
+__all__ = ["ConvRegression", "CorrelationFilter", "FocalRegressionLoss", "ShrinkageLoss", "SquareLoss", "TruncatedLoss"]
 
 
 class ConvRegression(nn.Module):
@@ -26,6 +26,22 @@ class ConvRegression(nn.Module):
         """Parameters for ``repr``."""
         channels, *kernel = self.weight.shape
         return f"{channels}, kernel_size={tuple(kernel)}, bias={self.bias is not None}"
+
+
+class CorrelationFilter(nn.Module):
+    """``ops.correlation_filter`` with fixed λ, kernel and its width: a tracker's filter as a layer (CFNet, DCFNet)."""
+
+    def __init__(self, lam: float = 1e-4, kernel: str = "linear", sigma: float = 0.5) -> None:
+        super().__init__()
+        self.lam, self.kernel, self.sigma = lam, kernel, sigma
+
+    def forward(self, features: Tensor, label: Tensor, search: Tensor, window: Tensor | None = None) -> Tensor:
+        """Responses in ``search`` of a filter trained on ``features``."""
+        return ops.correlation_filter(features, label, search, self.lam, self.kernel, self.sigma, window)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"lam={self.lam}, kernel={self.kernel!r}, sigma={self.sigma}"
 
 
 class TruncatedLoss(nn.Module):

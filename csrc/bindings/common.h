@@ -31,6 +31,7 @@ T* at(uintptr_t address) {
 // clang-format off
 #define FT_BINDINGS(X)  \
   X(conv_regression)    \
+  X(correlation_filter) \
   X(crop_resize)        \
   X(hog)                \
   X(regression_loss)    \
