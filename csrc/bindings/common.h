@@ -32,6 +32,7 @@ T* at(uintptr_t address) {
 // clang-format off
 #define FT_BINDINGS(X)  \
   X(conv_regression)    \
+  X(correlation_filter) \
   X(crop_resize)        \
   X(cuda)               \
   X(hog)                \

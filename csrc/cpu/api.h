@@ -2,6 +2,7 @@
 #pragma once
 
 #include "conv_regression.h"
+#include "correlation_filter.h"
 #include "crop_resize.h"
 #include "hog.h"
 #include "lrn.h"
@@ -11,6 +12,9 @@
 
 // clang-format off
 #define FT_CPU_ENTRIES(X)                                    \
+  X(cf_detect, CfDetectArgs)                                 \
+  X(cf_train, CfTrainArgs)                                   \
+  X(cf_update, CfUpdateArgs)                                 \
   X(conv_plan, ConvPlanArgs)                                 \
   X(conv_spectra_size, ConvSpectraSizeArgs)                  \
   X(conv_spectra, ConvSpectraArgs)                           \

@@ -2,6 +2,16 @@
 
 from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
+from fasttrack.ops.correlation_filter import (
+    CorrelationFilter,
+    cf_detect,
+    cf_features_window,
+    cf_train,
+    cf_update,
+    cf_update_,
+    correlation_filter,
+    fft_size,
+)
 from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
 from fasttrack.ops.hog import hog
@@ -14,11 +24,19 @@ __all__ = [
     "AdamState",
     "ConvRegressionProblem",
     "ConvRegressionResult",
+    "CorrelationFilter",
     "FeatureSpectra",
     "PCAModel",
     "ResponsePeak",
+    "cf_detect",
+    "cf_features_window",
+    "cf_train",
+    "cf_update",
+    "cf_update_",
     "conv_regression",
+    "correlation_filter",
     "crop_resize",
+    "fft_size",
     "focal_regression_loss",
     "hog",
     "lrn",
