@@ -34,6 +34,10 @@ def build_mode() -> str:
     return mode
 
 
+def sources_in(folder: str) -> list[str]:
+    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / folder).glob("*.cpp"))
+
+
 def isa_flags() -> dict[str, list[str]]:
     """Compiler flags of each instruction set the CPU kernels are compiled for."""
     sets: dict[str, list[str]] = {"baseline": []}
@@ -63,6 +67,23 @@ def find_cudart(nvcc: str) -> Path | None:
     return next((f / "libcudart_static.a" for f in folders if (f / "libcudart_static.a").exists()), None)
 
 
+def up_to_date(target: Path, command: list[str]) -> bool:
+    """Whether an object is newer than all it was made of and was made by the same command.
+
+    The compiler lists what it read beside the object (``-MMD``); the command is kept there too. Dropped first, the
+    old object cannot pass for the new one when the compiler is interrupted.
+    """
+    made_by, read = target.with_suffix(".cmd"), target.with_suffix(".d")
+    line = " ".join(command)
+    if target.exists() and read.exists() and made_by.exists() and made_by.read_text() == line:
+        sources = [Path(name) for name in read.read_text().replace("\\\n", " ").split()[1:]]
+        if all(s.exists() and s.stat().st_mtime < target.stat().st_mtime for s in sources):
+            return True
+    target.unlink(missing_ok=True)
+    made_by.write_text(line)
+    return False
+
+
 class BuildKernels(build_ext):
     """Compiles every ``csrc/cpu/*.cpp`` once per instruction set and links the objects into one module."""
 
@@ -82,7 +103,7 @@ class BuildKernels(build_ext):
         cuda, cuda_link = self.cuda_objects(temp / "cuda")
         defines = [f"-DFT_ISA_LIST={names}", *(["-DFT_WITH_CUDA"] if cuda else [])]
         objects = [*cuda, *self.compile_to(ext.sources, temp, include, [*common, *openmp, *defines])]
-        kernels = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / "cpu").glob("*.cpp"))
+        kernels = sources_in("cpu")
         # Baseline comes first: of an inline function that several sets share (std containers), the linker keeps
         # the first copy, which must run on every CPU.
         for name, flags in sets.items():
@@ -103,7 +124,9 @@ class BuildKernels(build_ext):
             target = out / (Path(source).stem + ".o")
             objects.append(str(target))
             command = [*compiler, *flags, *(f"-I{d}" for d in include), "-c", str(ROOT / source), "-o", str(target)]
-            running.append((source, subprocess.Popen(command)))
+            if up_to_date(target, command):
+                continue
+            running.append((source, subprocess.Popen([*command, "-MMD"])))
             if len(running) >= self.parallel:
                 self.finish(*running.pop(0))
         for item in running:
@@ -158,19 +181,21 @@ class BuildKernels(build_ext):
         for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
             objects.append(str(out / (source.stem + ".o")))
             command = [nvcc, *flags, *gate, *archs, "-c", str(source), "-o", objects[-1]]
-            if subprocess.run(command, check=False).returncode != 0:
+            if up_to_date(Path(objects[-1]), command):
+                continue
+            if subprocess.run([*command, "-MMD"], check=False).returncode != 0:
                 raise SystemExit(f"compiling {source} failed; FASTTRACK_BUILD=cpu installs without CUDA kernels")
         return objects, [str(runtime), "-ldl", "-lrt", "-lpthread"]
 
 
 def extensions() -> list[Extension]:
-    return [] if build_mode() == "none" else [Extension("fasttrack._C", sources=["csrc/bindings.cpp"])]
+    return [] if build_mode() == "none" else [Extension("fasttrack._C", sources=sources_in("bindings"))]
 
 
 setup(
     packages=[*find_packages(include=["fasttrack", "fasttrack.*"]), "fasttrack.kernels"],
     package_dir={"fasttrack": "fasttrack", "fasttrack.kernels": "kernels"},
-    package_data={"fasttrack": ["py.typed"]},
+    package_data={"fasttrack": ["py.typed"], "fasttrack.kernels": ["tuned/*.json"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildKernels},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from functools import cache
 from types import ModuleType
@@ -10,7 +11,7 @@ from typing import Any
 
 from fasttrack.errors import BackendUnavailable
 
-__all__ = ["cuda_why_not", "lib", "why_not"]
+__all__ = ["cuda_why_not", "interpreting", "lib", "triton_why_not", "why_not"]
 
 
 @cache
@@ -41,6 +42,23 @@ def cuda_why_not() -> str | None:
     import torch
 
     return None if torch.cuda.is_available() else "no CUDA device: torch.cuda.is_available() is False"
+
+
+def interpreting() -> bool:
+    """Whether Triton kernels run in triton's interpreter, on CPU tensors (``TRITON_INTERPRET=1``)."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@cache
+def triton_why_not() -> str | None:
+    """Why Triton kernels cannot be used on this machine, or None when they can."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed: pip install triton"
+    import torch
+
+    if interpreting() or torch.cuda.is_available():
+        return None
+    return "no CUDA device: torch.cuda.is_available() is False"
 
 
 def lib() -> Any:

@@ -1,5 +1,5 @@
 """Triton kernels and their launchers, installed as ``fasttrack.kernels``.
 
-One file per op stem. The files import torch and triton only, and are imported by ``fasttrack.ops``
-only, inside functions, so that a machine without triton can import the package.
+One file per op stem. The files import torch, triton and the standard library only, and are imported by
+``fasttrack.ops`` only, inside functions, so that a machine without triton can import the package.
 """

@@ -16,7 +16,12 @@ from fasttrack.spec import all_specs
 from fasttrack.spec.base import error_of, outputs_of
 
 SPECS = all_specs()
-BACKENDS = ("reference", "cpu")
+# The kernels of the GPU are tried where they can run: on a GPU, or interpreted, in the process test_triton.py starts.
+UNAVAILABLE = {"triton": native.triton_why_not(), "cuda": native.cuda_why_not()}
+KERNELS = ("cpu", *(backend for backend, reason in UNAVAILABLE.items() if reason is None))
+BACKENDS = ("reference", *KERNELS)
+# Numbers in all arguments up to which a case is worth interpreting, at a millisecond per program.
+INTERPRETED_NUMBERS = 20_000
 
 
 def ident(spec):
@@ -34,19 +39,32 @@ def grid(*, gradients=False):
             for dtype in spec.dtypes:
                 for backend in BACKENDS:
                     # Kernels compute in float32; that they refuse float64 is tested below.
-                    if backend == "reference" or dtype != torch.float64:
+                    if backend == "reference" or (dtype != torch.float64 and worth_trying(case, backend)):
                         name = f"{ident(spec)}-{case.name}-{str(dtype)[6:]}-{backend}"
                         yield pytest.param(spec, case, dtype, backend, id=name)
 
 
+def worth_trying(case, backend):
+    if backend == "cpu" or torch.cuda.is_available():
+        return True
+    return sum(v.numel() for v in case.make().values() if isinstance(v, Tensor)) <= INTERPRETED_NUMBERS
+
+
+def device_of(backend):
+    return "cuda" if backend in UNAVAILABLE and torch.cuda.is_available() else "cpu"
+
+
 def call(spec, arguments, backend):
-    """Result on a backend, or a skip with the backend's own reason."""
+    """Result on a backend's own device, or a skip with the backend's own reason."""
+    device = device_of(backend)
+    placed = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in arguments.items()}
     try:
-        return getattr(ops, spec.name)(**arguments, backend=backend)
+        return getattr(ops, spec.name)(**placed, backend=backend)
     except BackendUnavailable as refusal:
         if backend in dispatch.required() and "did not load" in str(refusal):
             raise
-        pytest.skip(next(line for line in str(refusal).splitlines() if f" {backend}:" in line).strip())
+        lines = [line.strip() for line in str(refusal).splitlines() if f" {backend}:" in line]
+        pytest.skip(lines[0] if lines else f"{spec.name} has no {backend} kernel")
 
 
 def assert_admits(tolerance, got, truth, what):
@@ -87,8 +105,7 @@ def gradients_of(function, arguments, names):
     leaves = {n: arguments[n].detach().clone().requires_grad_() for n in names}
     outputs = outputs_of(function(**{**arguments, **leaves}))
     total = sum(
-        (o * torch.cos(torch.arange(o.numel(), dtype=torch.float64).reshape(o.shape)).to(o.dtype)).sum()
-        for o in outputs
+        (o * torch.cos(torch.arange(o.numel(), dtype=torch.float64).reshape(o.shape)).to(o)).sum() for o in outputs
     )
     return torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
 
@@ -135,8 +152,9 @@ def test_gradcheck(spec, case):
     assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
 
 
+@pytest.mark.parametrize("backend", KERNELS)
 @pytest.mark.parametrize(("spec", "case"), [*small_cases(gradients=True)])
-def test_double_backward_of_the_kernel(spec, case):
+def test_double_backward_of_the_kernel(spec, case, backend):
     """grad·grad of the kernel's route against the same in float64."""
     arguments = case.make(torch.float32)
     names = differentiable(spec, arguments)[:1]
@@ -149,7 +167,7 @@ def test_double_backward_of_the_kernel(spec, case):
         return torch.autograd.grad(first.square().sum(), leaf)[0]
 
     truth = second(spec.reference, wide)
-    got = second(lambda **kw: call(spec, kw, "cpu"), arguments)
+    got = second(lambda **kw: call(spec, kw, backend), arguments)
     bound = spec.tolerance_of(torch.float32, gradient=True)
     loose = type(bound)(bound.l2 * 20, bound.peak * 20)
     assert_admits(loose, got, truth, "second derivative")

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasttrack import dispatch, native
+from fasttrack import dispatch
 from fasttrack.dispatch import Row
 
-__all__ = ["Gradient", "Op", "cpu_row", "cuda_row", "kernel_input", "reference_row"]
+__all__ = ["Gradient", "Op"]
 
 _LIBRARY = torch.library.Library("fasttrack", "DEF")
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -112,33 +112,3 @@ def _function_class(name: str, row: Row, gradient: Gradient) -> Any:
 
     members = {"forward": staticmethod(forward), "backward": staticmethod(gradient.backward)}
     return type(f"{name}_{row.backend}", (torch.autograd.Function,), members)
-
-
-def kernel_input(tensor: Tensor) -> Tensor:
-    """What a kernel reads: contiguous float32; the tensor itself where it is that already."""
-    if tensor.dtype == torch.float32 and tensor.is_contiguous():
-        return tensor
-    return tensor.detach().contiguous().float()
-
-
-def cpu_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:
-    """Row of a C++ kernel: it also needs the compiled extension."""
-
-    def reason(*args: Any) -> str | None:
-        return native.why_not() or why_not(*args)
-
-    return Row("cpu", reason, run, native.why_not)
-
-
-def cuda_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:
-    """Row of a CUDA kernel: it also needs an extension built with nvcc, and a device."""
-
-    def reason(*args: Any) -> str | None:
-        return native.cuda_why_not() or why_not(*args)
-
-    return Row("cuda", reason, run, native.cuda_why_not)
-
-
-def reference_row(run: Callable[..., Any]) -> Row:
-    """Row of the reference: runs everywhere."""
-    return Row("reference", lambda *_: None, run, lambda: None)

@@ -12,7 +12,7 @@ from torch import Tensor
 from fasttrack import dispatch, native
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.ops import _checks as check
-from fasttrack.ops._op import cpu_row, reference_row
+from fasttrack.ops._rows import cpu_row, reference_row
 from fasttrack.ops.conv_regression import aligned
 from fasttrack.ops.feature_spectra import FLOATS, FeatureSpectra, check_weight
 from fasttrack.spec.conv_regression import OPTIMIZERS, AdamState, run_problem

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
-from fasttrack.ops._op import Gradient, Op, cpu_row, kernel_input, reference_row
+from fasttrack.ops._op import Gradient, Op
+from fasttrack.ops._rows import cpu_row, kernel_input, reference_row
 from fasttrack.spec.conv_regression import conv_regression as reference
 
 __all__ = ["aligned", "check_kernel", "conv_regression", "tile_of"]

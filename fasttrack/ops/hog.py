@@ -10,7 +10,8 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
-from fasttrack.ops._op import Op, cpu_row, reference_row
+from fasttrack.ops._op import Op
+from fasttrack.ops._rows import cpu_row, reference_row
 from fasttrack.spec import hog as spec
 
 __all__ = ["hog"]

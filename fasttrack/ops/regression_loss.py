@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
-from fasttrack.ops._op import Gradient, Op, cpu_row, cuda_row, kernel_input, reference_row
+from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._regression_loss_gradient import backward, scaled, setup, wide_dtype
+from fasttrack.ops._rows import cpu_row, cuda_row, kernel_input, on_cpu, on_gpu, reference_row
 from fasttrack.spec.regression_loss import FORMS, gradient_at, reduce, value_at
 
 __all__ = ["focal_regression_loss", "shrinkage_loss", "square_loss", "truncated_loss"]
@@ -175,15 +176,12 @@ def _loss(
     return value
 
 
-def _why_not_on(kind: str) -> Callable[..., str | None]:
-    """Predicate of the kernels that compute in float32 on one kind of device."""
+def _cpu_why_not(prediction: Tensor, *_: Any) -> str | None:
+    return on_cpu(prediction, "prediction")
 
-    def why_not(prediction: Tensor, *_: Any) -> str | None:
-        if prediction.device.type != kind:
-            return f"needs {kind.upper()} tensors, got prediction on {prediction.device}"
-        return "computes in float32, got float64" if prediction.dtype == torch.float64 else None
 
-    return why_not
+def _gpu_why_not(prediction: Tensor, *_: Any) -> str | None:
+    return on_gpu(prediction, "prediction")
 
 
 def _launch(
@@ -253,8 +251,8 @@ _OP = Op(
     "(Tensor prediction, Tensor target, Tensor? weight, str form, float a, float c, str reduction)"
     " -> (Tensor value, Tensor grad)",
     rows=(
-        cuda_row(_why_not_on("cuda"), _cuda),
-        cpu_row(_why_not_on("cpu"), _cpu),
+        cuda_row(_gpu_why_not, _cuda),
+        cpu_row(_cpu_why_not, _cpu),
         reference_row(_reference),
     ),
     meta=_meta,

@@ -38,7 +38,7 @@ class Tolerance:
 
 def error_of(got: Tensor, truth: Tensor) -> tuple[float, float]:
     """Relative errors ``(l2, peak)`` in float64; infinite where non-finite values differ."""
-    got, truth = got.detach().double(), truth.detach().double()
+    got, truth = got.detach().cpu().double(), truth.detach().cpu().double()
     same = (got == truth) | (got.isnan() & truth.isnan())
     finite = got.isfinite() & truth.isfinite()
     if not bool((finite | same).all()):

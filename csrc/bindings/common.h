@@ -1,0 +1,44 @@
+// What the bindings share. This folder is the only place that knows pybind11: tensors cross as addresses and sizes.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "cpu/api.h"
+#ifdef FT_WITH_CUDA
+#include "cuda/api.h"
+#endif
+
+namespace py = pybind11;
+
+namespace ft {
+
+// The kernels of the instruction set in use.
+const CpuTable& kernels();
+
+template <class T>
+T* at(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// One file per op, one line here.
+// clang-format off
+#define FT_BINDINGS(X)  \
+  X(conv_regression)    \
+  X(crop_resize)        \
+  X(hog)                \
+  X(regression_loss)    \
+  X(response_peak)
+// clang-format on
+
+#define FT_BINDING(op) void bind_##op(py::module_& m);
+FT_BINDINGS(FT_BINDING)
+#undef FT_BINDING
+
+}  // namespace ft
