@@ -178,9 +178,10 @@ class BuildKernels(build_ext):
         # A kernel that spills registers is a defect: the build stops.
         gate = ["-Xptxas", "--warn-on-spills,--warn-on-local-memory-usage,-Werror"]
         objects = []
-        for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
+        # The launcher's table takes addresses of kernels, so nvcc compiles it too.
+        for source in [*sorted((ROOT / "csrc" / "cuda").glob("*.cu")), ROOT / "csrc" / "cuda" / "launch.cpp"]:
             objects.append(str(out / (source.stem + ".o")))
-            command = [nvcc, *flags, *gate, *archs, "-c", str(source), "-o", objects[-1]]
+            command = [nvcc, *flags, *gate, *archs, "-x", "cu", "-c", str(source), "-o", objects[-1]]
             if up_to_date(Path(objects[-1]), command):
                 continue
             if subprocess.run([*command, "-MMD"], check=False).returncode != 0:
@@ -193,9 +194,25 @@ def extensions() -> list[Extension]:
 
 
 setup(
-    packages=[*find_packages(include=["fasttrack", "fasttrack.*"]), "fasttrack.kernels"],
-    package_dir={"fasttrack": "fasttrack", "fasttrack.kernels": "kernels"},
-    package_data={"fasttrack": ["py.typed"], "fasttrack.kernels": ["tuned/*.json"]},
+    packages=[
+        *find_packages(include=["fasttrack", "fasttrack.*"]),
+        "fasttrack.kernels",
+        "fasttrack.csrc",
+        "fasttrack.csrc.cuda",
+    ],
+    package_dir={
+        "fasttrack": "fasttrack",
+        "fasttrack.kernels": "kernels",
+        "fasttrack.csrc": "csrc",
+        "fasttrack.csrc.cuda": "csrc/cuda",
+    },
+    package_data={
+        "fasttrack": ["py.typed"],
+        "fasttrack.kernels": ["tuned/*.json"],
+        # What NVRTC compiles where no nvcc was found.
+        "fasttrack.csrc": ["*.h"],
+        "fasttrack.csrc.cuda": ["*.cu", "*.h"],
+    },
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildKernels},
 )

@@ -4,6 +4,7 @@
 #include "conv_regression.h"
 #include "crop_resize.h"
 #include "hog.h"
+#include "lrn.h"
 #include "regression_loss.h"
 #include "response_peak.h"
 
@@ -19,6 +20,7 @@
   X(conv_run, ConvRunArgs)                                   \
   X(crop_resize, CropResizeArgs)                             \
   X(hog, HogArgs)                                            \
+  X(lrn, LrnArgs)                                            \
   X(regression_loss, RegressionLossArgs)                     \
   X(response_peak, ResponsePeakArgs)
 // clang-format on

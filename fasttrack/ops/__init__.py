@@ -6,6 +6,7 @@ from fasttrack.ops.conv_regression import conv_regression
 from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
 from fasttrack.ops.hog import hog
+from fasttrack.ops.lrn import lrn, relu_lrn_maxpool
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
 from fasttrack.ops.response_peak import ResponsePeak, response_peak
 
@@ -21,6 +22,8 @@ __all__ = [
     "crop_resize",
     "focal_regression_loss",
     "hog",
+    "lrn",
+    "relu_lrn_maxpool",
     "response_peak",
     "shrinkage_loss",
     "square_loss",
