@@ -1,5 +1,6 @@
 """The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
 
+from fasttrack.ops.conv_device_run import ConvDeviceRun, DeviceResult
 from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
 from fasttrack.ops.correlation_filter import (
@@ -22,9 +23,11 @@ from fasttrack.ops.response_peak import ResponsePeak, response_peak
 
 __all__ = [
     "AdamState",
+    "ConvDeviceRun",
     "ConvRegressionProblem",
     "ConvRegressionResult",
     "CorrelationFilter",
+    "DeviceResult",
     "FeatureSpectra",
     "PCAModel",
     "ResponsePeak",
