@@ -34,7 +34,8 @@ T* at(uintptr_t address) {
   X(crop_resize)        \
   X(hog)                \
   X(regression_loss)    \
-  X(response_peak)
+  X(response_peak)      \
+  X(ridge_solve)
 // clang-format on
 
 #define FT_BINDING(op) void bind_##op(py::module_& m);

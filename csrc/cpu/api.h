@@ -6,6 +6,7 @@
 #include "hog.h"
 #include "regression_loss.h"
 #include "response_peak.h"
+#include "ridge_solve.h"
 
 // clang-format off
 #define FT_CPU_ENTRIES(X)                                    \
@@ -20,7 +21,9 @@
   X(crop_resize, CropResizeArgs)                             \
   X(hog, HogArgs)                                            \
   X(regression_loss, RegressionLossArgs)                     \
-  X(response_peak, ResponsePeakArgs)
+  X(response_peak, ResponsePeakArgs)                         \
+  X(ridge_adjoint, RidgeAdjointArgs)                         \
+  X(ridge_solve, RidgeSolveArgs)
 // clang-format on
 
 namespace ft {

@@ -7,6 +7,7 @@ from fasttrack.ops.feature_spectra import FeatureSpectra
 from fasttrack.ops.hog import hog
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
 from fasttrack.ops.response_peak import ResponsePeak, response_peak
+from fasttrack.ops.ridge_solve import ridge_linear, ridge_solve
 
 __all__ = [
     "AdamState",
@@ -19,6 +20,8 @@ __all__ = [
     "focal_regression_loss",
     "hog",
     "response_peak",
+    "ridge_linear",
+    "ridge_solve",
     "shrinkage_loss",
     "square_loss",
     "truncated_loss",
