@@ -20,6 +20,7 @@ from fasttrack.ops.lrn import lrn, relu_lrn_maxpool
 from fasttrack.ops.pca import PCAModel, pca_apply, pca_fit
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
 from fasttrack.ops.response_peak import ResponsePeak, response_peak
+from fasttrack.ops.ridge_solve import ridge_linear, ridge_solve
 
 __all__ = [
     "AdamState",
@@ -47,6 +48,8 @@ __all__ = [
     "pca_fit",
     "relu_lrn_maxpool",
     "response_peak",
+    "ridge_linear",
+    "ridge_solve",
     "shrinkage_loss",
     "square_loss",
     "truncated_loss",
