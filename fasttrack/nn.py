@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fasttrack import ops
 
-__all__ = ["ConvRegression", "FocalRegressionLoss", "ShrinkageLoss", "SquareLoss", "TruncatedLoss"]
+__all__ = ["ConvRegression", "FocalRegressionLoss", "PrRoIPool2D", "ShrinkageLoss", "SquareLoss", "TruncatedLoss"]
 
 
 class ConvRegression(nn.Module):
@@ -26,6 +26,23 @@ class ConvRegression(nn.Module):
         """Parameters for ``repr``."""
         channels, *kernel = self.weight.shape
         return f"{channels}, kernel_size={tuple(kernel)}, bias={self.bias is not None}"
+
+
+class PrRoIPool2D(nn.Module):
+    """``ops.prroi_pool`` with fixed bins and scale; it has no parameters and no state."""
+
+    def __init__(self, pooled_height: int, pooled_width: int, spatial_scale: float) -> None:
+        super().__init__()
+        self.pooled_height, self.pooled_width = int(pooled_height), int(pooled_width)
+        self.spatial_scale = float(spatial_scale)
+
+    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+        """Bin means (K, C, pooled_height, pooled_width) of (N, C, H, W) features over (K, 5) RoIs."""
+        return ops.prroi_pool(features, rois, (self.pooled_height, self.pooled_width), self.spatial_scale)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"{self.pooled_height}, {self.pooled_width}, spatial_scale={self.spatial_scale}"
 
 
 class TruncatedLoss(nn.Module):

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -33,6 +34,7 @@ T* at(uintptr_t address) {
   X(conv_regression)    \
   X(crop_resize)        \
   X(hog)                \
+  X(prroi_pool)         \
   X(regression_loss)    \
   X(response_peak)
 // clang-format on

@@ -4,6 +4,7 @@
 #include "conv_regression.h"
 #include "crop_resize.h"
 #include "hog.h"
+#include "prroi_pool.h"
 #include "regression_loss.h"
 #include "response_peak.h"
 
@@ -19,6 +20,12 @@
   X(conv_run, ConvRunArgs)                                   \
   X(crop_resize, CropResizeArgs)                             \
   X(hog, HogArgs)                                            \
+  X(prroi_pool, PrroiPoolArgs)                               \
+  X(prroi_features_gradient, PrroiFeaturesGradientArgs)      \
+  X(prroi_rois_gradient, PrroiRoisGradientArgs)              \
+  X(prroi_bin_sum, PrroiBinSumArgs)                          \
+  X(prroi_bin_sum_maps_gradient, PrroiBinSumMapsGradientArgs)\
+  X(prroi_bin_sum_rois_gradient, PrroiBinSumRoisGradientArgs)\
   X(regression_loss, RegressionLossArgs)                     \
   X(response_peak, ResponsePeakArgs)
 // clang-format on

@@ -5,6 +5,8 @@ from fasttrack.ops.conv_regression import conv_regression
 from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
 from fasttrack.ops.hog import hog
+from fasttrack.ops.prroi_pool import prroi_grid_rois, prroi_pool, prroi_pool_grid
+from fasttrack.ops.prroi_score import prroi_filter_score, prroi_linear_score
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
 from fasttrack.ops.response_peak import ResponsePeak, response_peak
 
@@ -18,6 +20,11 @@ __all__ = [
     "crop_resize",
     "focal_regression_loss",
     "hog",
+    "prroi_filter_score",
+    "prroi_grid_rois",
+    "prroi_linear_score",
+    "prroi_pool",
+    "prroi_pool_grid",
     "response_peak",
     "shrinkage_loss",
     "square_loss",
