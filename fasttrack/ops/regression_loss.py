@@ -11,7 +11,7 @@ from fasttrack import gpu, native
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._regression_loss_gradient import backward, scaled, setup, wide_dtype
-from fasttrack.ops._rows import cpu_row, cuda_row, kernel_input, on_cpu, on_gpu, reference_row
+from fasttrack.ops._rows import cpu_row, cuda_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec.regression_loss import FORMS, gradient_at, reduce, value_at
 
 __all__ = ["focal_regression_loss", "shrinkage_loss", "square_loss", "truncated_loss"]
@@ -233,6 +233,14 @@ def _cuda(
     return _finish(prediction, *tensors[3:], reduction)
 
 
+def _triton(
+    prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
+) -> tuple[Tensor, Tensor]:
+    from fasttrack.kernels import regression_loss as kernels
+
+    return kernels.loss_and_gradient(prediction, target, weight, FORMS.index(form), a, c, reduction)
+
+
 def _reference(
     prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
 ) -> tuple[Tensor, Tensor]:
@@ -258,6 +266,7 @@ _OP = Op(
     " -> (Tensor value, Tensor grad)",
     rows=(
         cuda_row(_gpu_why_not, _cuda),
+        triton_row(_gpu_why_not, _triton),
         cpu_row(_cpu_why_not, _cpu),
         reference_row(_reference),
     ),
