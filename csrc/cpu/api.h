@@ -1,6 +1,7 @@
 // The entries of the CPU kernels: one row per kernel, one table per instruction set.
 #pragma once
 
+#include "color_names.h"
 #include "conv_regression.h"
 #include "crop_resize.h"
 #include "hog.h"
@@ -11,6 +12,7 @@
 
 // clang-format off
 #define FT_CPU_ENTRIES(X)                                    \
+  X(color_names, ColorNamesArgs)                             \
   X(conv_plan, ConvPlanArgs)                                 \
   X(conv_spectra_size, ConvSpectraSizeArgs)                  \
   X(conv_spectra, ConvSpectraArgs)                           \

@@ -1,5 +1,6 @@
 """The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
 
+from fasttrack.ops.color_names import color_names
 from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
 from fasttrack.ops.crop_resize import crop_resize
@@ -17,6 +18,7 @@ __all__ = [
     "FeatureSpectra",
     "PCAModel",
     "ResponsePeak",
+    "color_names",
     "conv_regression",
     "crop_resize",
     "focal_regression_loss",
