@@ -32,6 +32,7 @@ T* at(uintptr_t address) {
 // One file per op, one line here.
 // clang-format off
 #define FT_BINDINGS(X)  \
+  X(color_names)        \
   X(conv_regression)    \
   X(correlation_filter) \
   X(crop_resize)        \

@@ -1,6 +1,7 @@
 // The entries of the CPU kernels: one row per kernel, one table per instruction set.
 #pragma once
 
+#include "color_names.h"
 #include "conv_regression.h"
 #include "correlation_filter.h"
 #include "crop_resize.h"
@@ -17,6 +18,7 @@
   X(cf_detect, CfDetectArgs)                                 \
   X(cf_train, CfTrainArgs)                                   \
   X(cf_update, CfUpdateArgs)                                 \
+  X(color_names, ColorNamesArgs)                             \
   X(conv_plan, ConvPlanArgs)                                 \
   X(conv_spectra_size, ConvSpectraSizeArgs)                  \
   X(conv_spectra, ConvSpectraArgs)                           \

@@ -1,5 +1,6 @@
 """The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
 
+from fasttrack.ops.color_names import color_names
 from fasttrack.ops.conv_device_run import ConvDeviceRun, DeviceResult
 from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
@@ -39,6 +40,7 @@ __all__ = [
     "cf_train",
     "cf_update",
     "cf_update_",
+    "color_names",
     "conv_regression",
     "correlation_filter",
     "crop_resize",
