@@ -1,5 +1,6 @@
 """The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
 
+from fasttrack.ops.conv_batch import ConvRegressionBatch
 from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
 from fasttrack.ops.crop_resize import crop_resize
@@ -10,6 +11,7 @@ from fasttrack.ops.response_peak import ResponsePeak, response_peak
 
 __all__ = [
     "AdamState",
+    "ConvRegressionBatch",
     "ConvRegressionProblem",
     "ConvRegressionResult",
     "FeatureSpectra",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
-from fasttrack.ops.conv_regression import aligned, check_kernel, conv_regression, tile_of
+from fasttrack.ops.conv_regression import aligned, check_kernel, check_reduction, composed, conv_regression, tile_of
 
 __all__ = ["FLOATS", "FeatureSpectra", "check_weight"]
 
@@ -64,18 +64,21 @@ class FeatureSpectra:
         assert self._spectra is not None
         return self._spectra.data_ptr()
 
-    def response(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def response(self, weight: Tensor, bias: Tensor | None = None, reduction: Tensor | None = None) -> Tensor:
         """``conv_regression`` of this map: (H − kh + 1, W − kw + 1), without gradients.
 
         Args:
-            weight: (C, kh, kw).
+            weight: (D, kh, kw), D = C without a reduction.
             bias: (1,) or None.
+            reduction: (D, C) or None.
 
         Raises:
             ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
         """
         weight, bias = weight.detach(), None if bias is None else bias.detach()
-        check_weight("FeatureSpectra.response", weight, bias, self)
+        check_weight("FeatureSpectra.response", weight, bias, self, reduction)
+        if reduction is not None:
+            weight = composed(weight, reduction.detach())
         if self._spectra is None:
             return conv_regression(self.features, weight, bias, backend="reference")
         w, out = weight.contiguous(), torch.empty(self.response_size)
@@ -85,17 +88,24 @@ class FeatureSpectra:
         return out
 
 
-def check_weight(op: str, weight: Tensor, bias: Tensor | None, frame: FeatureSpectra) -> None:
-    """``weight`` (C, kh, kw) and ``bias`` (1,) must suit a stored map."""
+def check_weight(
+    op: str, weight: Tensor, bias: Tensor | None, frame: FeatureSpectra, reduction: Tensor | None = None
+) -> None:
+    """``weight`` (D, kh, kw), ``bias`` (1,) and ``reduction`` (D, C) must suit a stored map (C, H, W)."""
+    channels = frame.features.shape[0]
     check.tensor(op, "weight", weight, dims=(3,), layout="(C, kh, kw)")
-    wanted = (frame.features.shape[0], *frame.kernel_size)
+    if reduction is not None:
+        check.tensor(op, "reduction", reduction, dims=(2,), layout="(D, C)")
+        check_reduction(op, reduction, weight, channels)
+        channels = reduction.shape[0]
+    wanted = (channels, *frame.kernel_size)
     if tuple(weight.shape) != wanted:
         check.shape_error(op, "weight", str(wanted), weight)
     if bias is not None:
         check.tensor(op, "bias", bias)
         if bias.shape != (1,):
             check.shape_error(op, "bias", "(1,)", bias)
-    for name, value in (("weight", weight), ("bias", bias)):
+    for name, value in (("weight", weight), ("bias", bias), ("reduction", reduction)):
         if value is not None:
             check.same_dtype(op, name, value, "features", frame.features)
             check.same_device(op, name, value, "features", frame.features)

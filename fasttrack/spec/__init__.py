@@ -15,7 +15,9 @@ __all__ = ["all_specs", "stems"]
 
 def stems() -> tuple[str, ...]:
     """Names of the ops that have a spec file."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base"))
+    return tuple(
+        sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_") and m.name != "base")
+    )
 
 
 def all_specs() -> tuple[Spec, ...]:
