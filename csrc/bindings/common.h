@@ -7,12 +7,13 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
 #include "cpu/api.h"
 #ifdef FT_WITH_CUDA
-#include "cuda/api.h"
+#include "cuda/launch.h"
 #endif
 
 namespace py = pybind11;
@@ -31,8 +32,12 @@ T* at(uintptr_t address) {
 // clang-format off
 #define FT_BINDINGS(X)  \
   X(conv_regression)    \
+  X(correlation_filter) \
   X(crop_resize)        \
+  X(cuda)               \
   X(hog)                \
+  X(lrn)                \
+  X(pca)                \
   X(regression_loss)    \
   X(response_peak)
 // clang-format on

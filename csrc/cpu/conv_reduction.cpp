@@ -106,10 +106,8 @@ void Reduction::turn(Share blocks) const {
   const index turned_block = full.blocks * FT_LANES * FT_LANES;
   for (index b = blocks.first; b < blocks.last; ++b) {
     for (index d = 0; d < reduced.blocks; ++d) {
-      vf x[FT_LANES];
-      for (int i = 0; i < FT_LANES; ++i) x[i] = load(lanes + b * block_floats() + (d * FT_LANES + i) * FT_LANES);
-      transpose(x);
-      for (int i = 0; i < FT_LANES; ++i) store(turned + d * turned_block + (b * FT_LANES + i) * FT_LANES, x[i]);
+      transpose(lanes + b * block_floats() + d * FT_LANES * FT_LANES, FT_LANES,
+                turned + d * turned_block + b * FT_LANES * FT_LANES, FT_LANES);
     }
   }
 }

@@ -23,10 +23,7 @@ void gather_lines(const float* from, const Lines& l, float* to) {
   for (; i + FT_LANES <= l.count; i += FT_LANES) {
     for (index line = 0; line < l.lines; ++line) {
       const float* at = from + line * l.line_map + i;
-      vf x[FT_LANES];
-      for (int lane = 0; lane < FT_LANES; ++lane) x[lane] = load(at + lane * l.channel);
-      transpose(x);
-      for (int j = 0; j < FT_LANES; ++j) store(to + line * l.line_window + (i + j) * l.step, x[j]);
+      transpose(at, l.channel, to + line * l.line_window + i * l.step, l.step);
     }
   }
   for (; i < l.count; ++i) {
