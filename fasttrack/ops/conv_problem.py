@@ -12,6 +12,7 @@ from torch import Tensor
 from fasttrack import dispatch, native
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops._conv_run_cuda import CUDA_ROW
 from fasttrack.ops._rows import cpu_row, reference_row
 from fasttrack.ops.conv_regression import aligned
 from fasttrack.ops.feature_spectra import FLOATS, FeatureSpectra, check_weight
@@ -205,7 +206,7 @@ class ConvRegressionProblem:
             check.number(_OP, "tolerance", tolerance, low=0.0)
         if state is not None:
             _check_state(state, optimizer, weight)
-        row = dispatch.choose(_OP, (self,), backend)
+        row = dispatch.choose(_OP, (self, optimizer), backend)
         rate = 0.0 if lr is None else float(lr)
         out = row.run(self, weight, bias, steps, optimizer, rate, tolerance, evaluate, state)
         w, b, taken, history, after = out
@@ -238,7 +239,7 @@ def _check_state(state: AdamState, optimizer: str, weight: Tensor) -> None:
     check.same_device(_OP, "state.moments", state.moments, "features", weight)
 
 
-def _cpu_why_not(problem: ConvRegressionProblem) -> str | None:
+def _cpu_why_not(problem: ConvRegressionProblem, *_: Any) -> str | None:
     return problem.frames[0].why_not
 
 
@@ -256,8 +257,7 @@ def _run_cpu(
     frames, targets = problem.frames, problem.targets
     for frame in frames:  # one tile for all: their gradients are summed before the inverse transform
         frame.retile(frames[0].tile)
-    w = weight.detach().clone(memory_format=torch.contiguous_format)
-    b = bias.detach().clone()
+    w, b = weight.detach().clone(memory_format=torch.contiguous_format), bias.detach().clone()
     state = AdamState.start(w) if state is None else state
     moments, bias_moments = state.moments.clone(), state.bias_moments.clone()
     history = torch.empty(steps + 1, 2, dtype=torch.float64)
@@ -297,4 +297,4 @@ def _run_reference(
         return run_problem(*start, *rest[1:])
 
 
-dispatch.register(_OP, (cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)))
+dispatch.register(_OP, (CUDA_ROW, cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)))
