@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from fasttrack import ops
 
 __all__ = [
-    "LRN",
     "ConvRegression",
+    "CorrelationFilter",
     "FocalRegressionLoss",
+    "LRN",
     "ReLULRNMaxPool",
     "ShrinkageLoss",
     "SquareLoss",
@@ -76,6 +77,22 @@ class ReLULRNMaxPool(LRN):
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
         return f"{super().extra_repr()}, pool={self.pool}, stride={self.stride}, ceil_mode={self.ceil_mode}"
+
+
+class CorrelationFilter(nn.Module):
+    """``ops.correlation_filter`` with fixed λ, kernel and its width: a tracker's filter as a layer (CFNet, DCFNet)."""
+
+    def __init__(self, lam: float = 1e-4, kernel: str = "linear", sigma: float = 0.5) -> None:
+        super().__init__()
+        self.lam, self.kernel, self.sigma = lam, kernel, sigma
+
+    def forward(self, features: Tensor, label: Tensor, search: Tensor, window: Tensor | None = None) -> Tensor:
+        """Responses in ``search`` of a filter trained on ``features``."""
+        return ops.correlation_filter(features, label, search, self.lam, self.kernel, self.sigma, window)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"lam={self.lam}, kernel={self.kernel!r}, sigma={self.sigma}"
 
 
 class TruncatedLoss(nn.Module):

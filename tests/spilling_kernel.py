@@ -4,7 +4,6 @@ import json
 
 import triton
 import triton.language as tl
-
 from fasttrack.kernels._aot import Build, resources
 
 

@@ -32,10 +32,12 @@ T* at(uintptr_t address) {
 // clang-format off
 #define FT_BINDINGS(X)  \
   X(conv_regression)    \
+  X(correlation_filter) \
   X(crop_resize)        \
   X(cuda)               \
   X(hog)                \
   X(lrn)                \
+  X(pca)                \
   X(regression_loss)    \
   X(response_peak)
 // clang-format on

@@ -2,14 +2,19 @@
 #pragma once
 
 #include "conv_regression.h"
+#include "correlation_filter.h"
 #include "crop_resize.h"
 #include "hog.h"
 #include "lrn.h"
+#include "pca.h"
 #include "regression_loss.h"
 #include "response_peak.h"
 
 // clang-format off
 #define FT_CPU_ENTRIES(X)                                    \
+  X(cf_detect, CfDetectArgs)                                 \
+  X(cf_train, CfTrainArgs)                                   \
+  X(cf_update, CfUpdateArgs)                                 \
   X(conv_plan, ConvPlanArgs)                                 \
   X(conv_spectra_size, ConvSpectraSizeArgs)                  \
   X(conv_spectra, ConvSpectraArgs)                           \
@@ -21,6 +26,7 @@
   X(crop_resize, CropResizeArgs)                             \
   X(hog, HogArgs)                                            \
   X(lrn, LrnArgs)                                            \
+  X(pca_product, PcaProductArgs)                             \
   X(regression_loss, RegressionLossArgs)                     \
   X(response_peak, ResponsePeakArgs)
 // clang-format on

@@ -2,10 +2,21 @@
 
 from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
+from fasttrack.ops.correlation_filter import (
+    CorrelationFilter,
+    cf_detect,
+    cf_features_window,
+    cf_train,
+    cf_update,
+    cf_update_,
+    correlation_filter,
+    fft_size,
+)
 from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
 from fasttrack.ops.hog import hog
 from fasttrack.ops.lrn import lrn, relu_lrn_maxpool
+from fasttrack.ops.pca import PCAModel, pca_apply, pca_fit
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
 from fasttrack.ops.response_peak import ResponsePeak, response_peak
 
@@ -13,13 +24,24 @@ __all__ = [
     "AdamState",
     "ConvRegressionProblem",
     "ConvRegressionResult",
+    "CorrelationFilter",
     "FeatureSpectra",
+    "PCAModel",
     "ResponsePeak",
+    "cf_detect",
+    "cf_features_window",
+    "cf_train",
+    "cf_update",
+    "cf_update_",
     "conv_regression",
+    "correlation_filter",
     "crop_resize",
+    "fft_size",
     "focal_regression_loss",
     "hog",
     "lrn",
+    "pca_apply",
+    "pca_fit",
     "relu_lrn_maxpool",
     "response_peak",
     "shrinkage_loss",
