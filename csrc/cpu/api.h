@@ -3,15 +3,20 @@
 
 #include "color_names.h"
 #include "conv_regression.h"
+#include "correlation_filter.h"
 #include "crop_resize.h"
 #include "hog.h"
 #include "lrn.h"
 #include "pca.h"
 #include "regression_loss.h"
 #include "response_peak.h"
+#include "ridge_solve.h"
 
 // clang-format off
 #define FT_CPU_ENTRIES(X)                                    \
+  X(cf_detect, CfDetectArgs)                                 \
+  X(cf_train, CfTrainArgs)                                   \
+  X(cf_update, CfUpdateArgs)                                 \
   X(color_names, ColorNamesArgs)                             \
   X(conv_plan, ConvPlanArgs)                                 \
   X(conv_spectra_size, ConvSpectraSizeArgs)                  \
@@ -26,7 +31,9 @@
   X(lrn, LrnArgs)                                            \
   X(pca_product, PcaProductArgs)                             \
   X(regression_loss, RegressionLossArgs)                     \
-  X(response_peak, ResponsePeakArgs)
+  X(response_peak, ResponsePeakArgs)                         \
+  X(ridge_adjoint, RidgeAdjointArgs)                         \
+  X(ridge_solve, RidgeSolveArgs)
 // clang-format on
 
 namespace ft {
