@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -39,6 +40,7 @@ T* at(uintptr_t address) {
   X(hog)                \
   X(lrn)                \
   X(pca)                \
+  X(prroi_pool)         \
   X(regression_loss)    \
   X(response_peak)      \
   X(ridge_solve)

@@ -14,7 +14,7 @@ from fasttrack import native
 from fasttrack.errors import ArgumentError, RangeError, ShapeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, reference_row
+from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
 from fasttrack.spec import crop_resize as spec
 
 __all__ = ["crop_resize"]
@@ -62,7 +62,8 @@ def crop_resize(
     Raises:
         ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came;
             also where ``boxes`` asks for a gradient (an 8-bit frame has none).
-        BoxError: a box is not finite or its size is not positive.
+        BoxError: a box is not finite or its size is not positive. A kernel of the GPU reads the boxes there and
+            nothing comes back to be checked: it fills the window of such a box with NaN instead.
 
     Source: the pixel-centre convention as in ``torch.nn.functional.interpolate(align_corners=False)``.
     """
@@ -180,6 +181,18 @@ def _into_why_not(_: Tensor, frame: Tensor, *__: Any) -> str | None:
     return _cpu_why_not(frame)
 
 
+def _gpu_why_not(frame: Tensor, *_: Any) -> str | None:
+    return on_gpu(frame, "frame")
+
+
+def _triton(
+    frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
+) -> Tensor:
+    from fasttrack.kernels import crop_resize as kernels
+
+    return kernels.crop_resize(frame, boxes, out_h, out_w, constant, gain, offset)
+
+
 def _reference(
     frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
 ) -> Tensor:
@@ -203,7 +216,7 @@ def _meta(
 _OP = Op(
     "crop_resize",
     "(Tensor frame, Tensor boxes, int out_h, int out_w, bool constant, float[] gain, float[] offset) -> Tensor",
-    rows=(cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
+    rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
 )
 _INTO = Op(

@@ -11,7 +11,7 @@ from fasttrack import gpu, native
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._regression_loss_gradient import backward, function, scaled, setup, wide_dtype
-from fasttrack.ops._rows import cpu_row, cuda_row, kernel_input, on_cpu, on_gpu, reference_row
+from fasttrack.ops._rows import cpu_row, cuda_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec.regression_loss import FORMS, gradient_at, reduce, value_at
 
 __all__ = ["focal_regression_loss", "shrinkage_loss", "square_loss", "truncated_loss"]
@@ -20,6 +20,7 @@ REDUCTIONS = ("none", "sum", "mean")
 _KERNEL = gpu.Kernel("regression_loss", "regression_loss", "5Pqi3f?P")
 _SUM = gpu.Kernel("regression_loss_sum", "regression_loss", "2Pq")
 _CUDA_THREADS = 256
+_FORM = {form: number for number, form in enumerate(FORMS)}
 _CUDA_BLOCKS = 1024  # 8 blocks of 256 threads on each of 128 multiprocessors; larger inputs stride
 
 
@@ -210,7 +211,7 @@ def _allocate(
 def _options(n: int, form: str, a: float, c: float, reduction: str) -> tuple[int, int, float, float, float, bool]:
     """The members of ``RegressionLossArgs`` behind the addresses."""
     scale = 1.0 / n if reduction == "mean" and n else 1.0
-    return n, FORMS.index(form), a, c, scale, reduction != "none"
+    return n, _FORM[form], a, c, scale, reduction != "none"
 
 
 def _finish(prediction: Tensor, value: Tensor, grad: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
@@ -245,6 +246,14 @@ def _cuda(
     return _finish(prediction, *tensors[3:], reduction)
 
 
+def _triton(
+    prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
+) -> tuple[Tensor, Tensor]:
+    from fasttrack.kernels import regression_loss as kernels
+
+    return kernels.loss_and_gradient(prediction, target, weight, FORMS.index(form), a, c, reduction)
+
+
 def _reference(
     prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
 ) -> tuple[Tensor, Tensor]:
@@ -270,6 +279,7 @@ _OP = Op(
     " -> (Tensor value, Tensor grad)",
     rows=(
         cuda_row(_gpu_why_not, _cuda),
+        triton_row(_gpu_why_not, _triton),
         cpu_row(_cpu_why_not, _cpu),
         reference_row(_reference),
     ),
