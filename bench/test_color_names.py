@@ -37,5 +37,5 @@ SIDES = {"plain": plain, "best_torch": best_torch, "cpu": ops.color_names}
 def test_color_names(benchmark, checked, case, side):
     arguments = case.make()
     benchmark.group = f"color_names {case.name}"
-    bound = SPEC.tolerance_of(torch.float32)
-    checked(benchmark, lambda: SIDES[side](**arguments), SPEC.truth(arguments), bound, side=side)
+    truth, bound, cost = SPEC.truth(arguments), SPEC.tolerance_of(torch.float32), SPEC.cost(arguments)
+    checked(benchmark, lambda: SIDES[side](**arguments), truth, bound, cost, side=side)

@@ -26,7 +26,7 @@
   X(conv_response, ConvResponseArgs)                         \
   X(conv_weight_gradient, ConvWeightGradientArgs)            \
   X(conv_features_gradient, ConvFeaturesGradientArgs)        \
-  X(conv_run, ConvRunArgs)                                   \
+  X(conv_runs, ConvRunsArgs)                                 \
   X(crop_resize, CropResizeArgs)                             \
   X(hog, HogArgs)                                            \
   X(lrn, LrnArgs)                                            \

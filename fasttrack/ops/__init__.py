@@ -1,6 +1,7 @@
 """The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
 
 from fasttrack.ops.color_names import color_names
+from fasttrack.ops.conv_batch import ConvRegressionBatch
 from fasttrack.ops.conv_device_run import ConvDeviceRun, DeviceResult
 from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
@@ -28,6 +29,7 @@ from fasttrack.ops.ridge_solve import ridge_linear, ridge_solve
 __all__ = [
     "AdamState",
     "ConvDeviceRun",
+    "ConvRegressionBatch",
     "ConvRegressionProblem",
     "ConvRegressionResult",
     "CorrelationFilter",

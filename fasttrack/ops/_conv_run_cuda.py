@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fasttrack import gpu
 from fasttrack.ops._rows import cuda_row, on_gpu
-from fasttrack.spec.conv_regression import AdamState
+from fasttrack.spec._conv_problem import AdamState, Optimization, Outcome
 from fasttrack.spec.regression_loss import FORMS
 
 if TYPE_CHECKING:
@@ -121,13 +121,20 @@ def _grid(plan: Plan, like: Tensor) -> tuple[int, int] | None:
     return blocks, needed
 
 
-def _why_not(problem: ConvRegressionProblem, optimizer: str) -> str | None:
-    """Why the one-launch kernel cannot run this problem; None when it can."""
+def _why_not(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization]) -> str | None:
+    """Why the one-launch kernel cannot run these problems; None when it can."""
+    pairs = zip(problems, starts, strict=True)
+    return next((reason for problem, how in pairs if (reason := _why_not_one(problem, how))), None)
+
+
+def _why_not_one(problem: ConvRegressionProblem, how: Optimization) -> str | None:
     like = problem.frames[0].features
     if (reason := on_gpu(like, "features")) is not None:
         return reason
-    if optimizer == "cg":
+    if how.optimizer == "cg":
         return "runs 'adam' and 'gd', got 'cg'"
+    if how.reduction is not None:
+        return "trains no reduction"
     if len(problem) > _FRAMES:
         return f"holds at most {_FRAMES} frames, got {len(problem)}"
     if _grid(_plan_of(problem), like) is None:
@@ -136,25 +143,19 @@ def _why_not(problem: ConvRegressionProblem, optimizer: str) -> str | None:
     return None
 
 
-def _run(
-    problem: ConvRegressionProblem,
-    weight: Tensor,
-    bias: Tensor,
-    steps: int,
-    optimizer: str,
-    lr: float,
-    tolerance: float | None,
-    evaluate: bool,
-    state: AdamState | None,
-) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
-    """The arguments of ``ConvRegressionProblem.run``; waits for the device once, to read how many steps it took."""
-    plan, adam = _plan_of(problem), optimizer == "adam"
-    grid = _grid(plan, weight)
+def _run(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization]) -> list[Outcome]:
+    return [_run_one(problem, how) for problem, how in zip(problems, starts, strict=True)]
+
+
+def _run_one(problem: ConvRegressionProblem, how: Optimization) -> Outcome:
+    """Waits for the device once, to read how many steps it took."""
+    plan, adam, steps = _plan_of(problem), how.optimizer == "adam", how.steps
+    grid = _grid(plan, how.weight)
     assert grid is not None, "_why_not says so"
     blocks, shared_bytes = grid
-    w = weight.detach().clone(memory_format=torch.contiguous_format)
-    b = bias.detach().clone()
-    state = AdamState.start(w) if state is None else state
+    w = how.weight.detach().clone(memory_format=torch.contiguous_format)
+    b = how.bias.detach().clone()
+    state = AdamState.start(w) if how.state is None else how.state
     moments, bias_moments = state.moments.clone(), state.bias_moments.clone()
     history = torch.empty(steps + 1, 2, dtype=torch.float64, device=w.device)
     counts = torch.zeros(2, dtype=torch.int64, device=w.device)
@@ -162,13 +163,13 @@ def _run(
     sums = torch.empty(blocks, 4, dtype=torch.float64, device=w.device)
     arrived = torch.zeros(1, dtype=torch.int32, device=w.device)
     form, p, q = problem.loss.kernel_form()
-    limit = -1.0 if tolerance is None else tolerance
+    limit = -1.0 if how.tolerance is None else how.tolerance
     error_at, taps_at, parts_at, _ = plan.shared_floats(blocks)
     arguments = (
         *_frames(problem, plan.members(blocks)),
         *(len(problem), w.shape[0], *problem.kernel_size),
         *(FORMS.index(form), p, q, 0.0),
-        *(problem.weight_decay, lr, limit, 0.9**state.steps, 0.999**state.steps, adam, steps, evaluate),
+        *(problem.weight_decay, how.lr, limit, 0.9**state.steps, 0.999**state.steps, adam, steps, how.evaluate),
         *(w, b, moments if adam else None, bias_moments if adam else None, history, counts),
         *(plan.positions, plan.outputs, positions, positions[blocks], sums, arrived),
         *(error_at, plan.error_stride, taps_at, parts_at, plan.tiles),
@@ -176,7 +177,7 @@ def _run(
     gpu.launch(_KERNEL, blocks, _THREADS, arguments, w, shared_bytes=shared_bytes, cooperative=True)
     taken, rows = (int(count) for count in counts.tolist())
     after = AdamState(moments, bias_moments, state.steps + taken) if adam else None
-    return w, b, taken, history[:rows].cpu(), after
+    return Outcome(w, b, None, taken, history[:rows].cpu(), after, stalled=False)
 
 
 def _frames(problem: ConvRegressionProblem, members: Sequence[tuple[int, ...]]) -> list[object]:

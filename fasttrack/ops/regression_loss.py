@@ -226,10 +226,11 @@ def _finish(prediction: Tensor, value: Tensor, grad: Tensor, reduction: str) -> 
 def _cpu(
     prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
 ) -> tuple[Tensor, Tensor]:
-    tensors = _allocate(prediction, target, weight, reduction)
-    addresses = [0 if t is None else t.data_ptr() for t in tensors]
+    p, y, w, value, grad = _allocate(prediction, target, weight, reduction)
+    weights = 0 if w is None else w.data_ptr()
+    addresses = p.data_ptr(), y.data_ptr(), weights, value.data_ptr(), grad.data_ptr()
     native.lib().regression_loss(*addresses, *_options(prediction.numel(), form, a, c, reduction))
-    return _finish(prediction, *tensors[3:], reduction)
+    return _finish(prediction, value, grad, reduction)
 
 
 def _cuda(
