@@ -108,6 +108,12 @@ T atomicMax(T* at, T value) {
   return before;
 }
 template <class T>
+T atomicMin(T* at, T value) {
+  const T before = *at;
+  *at = value < before ? value : before;
+  return before;
+}
+template <class T>
 T atomicExch(T* at, T value) {
   const T before = *at;
   *at = value;
