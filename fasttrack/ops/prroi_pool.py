@@ -12,6 +12,7 @@ from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _prroi_pool_cuda as cuda
 from fasttrack.ops import _prroi_pool_torch as formulas
+from fasttrack.ops import _prroi_triton as triton
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row
 from fasttrack.spec import prroi_pool as spec
@@ -269,6 +270,7 @@ _FORWARD = Op(
     "(Tensor features, Tensor rois, int bins_y, int bins_x, float scale, bool deterministic) -> Tensor",
     rows=(
         cuda.FORWARD,
+        triton.FORWARD,
         cpu_row(lambda features, *_: on_cpu(features, "features"), _forward_cpu),
         reference_row(_forward_reference),
     ),
@@ -280,6 +282,7 @@ _FEATURES_GRADIENT = Op(
     "(Tensor grad, Tensor rois, int images, int height, int width, float scale, bool deterministic) -> Tensor",
     rows=(
         cuda.FEATURES_GRADIENT,
+        triton.FEATURES_GRADIENT,
         cpu_row(lambda grad, *_: on_cpu(grad, "grad"), _features_gradient_cpu),
         reference_row(formulas.features_gradient),
     ),
@@ -292,6 +295,7 @@ _ROIS_GRADIENT = Op(
     "(Tensor features, Tensor grad, Tensor rois, float scale) -> Tensor",
     rows=(
         cuda.ROIS_GRADIENT,
+        triton.ROIS_GRADIENT,
         cpu_row(lambda features, *_: on_cpu(features, "features"), _rois_gradient_cpu),
         reference_row(formulas.rois_gradient),
     ),

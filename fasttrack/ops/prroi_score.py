@@ -11,6 +11,7 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _prroi_pool_torch as formulas
+from fasttrack.ops import _prroi_triton as triton
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row
 from fasttrack.ops.prroi_pool import check_bins, check_rois, is_deterministic, roi_rows
@@ -216,7 +217,11 @@ def _maps_gradient_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
 _SUM = Op(
     "prroi_bin_sum",
     "(Tensor maps, Tensor rois, float scale, bool deterministic) -> Tensor",
-    rows=(cpu_row(lambda maps, *_: on_cpu(maps, "features"), _sum_cpu), reference_row(_sum_reference)),
+    rows=(
+        triton.BIN_SUM,
+        cpu_row(lambda maps, *_: on_cpu(maps, "features"), _sum_cpu),
+        reference_row(_sum_reference),
+    ),
     meta=lambda maps, rois, *_: maps.new_empty((rois.shape[0],)),
     gradient=Gradient(_sum_setup, _sum_backward),
 )
@@ -224,7 +229,11 @@ _MAPS_GRADIENT = Op(
     "prroi_bin_sum_maps_gradient",
     "(Tensor grad, Tensor rois, int images, int height, int width, int bins_y, int bins_x, float scale,"
     " bool deterministic) -> Tensor",
-    rows=(cpu_row(lambda grad, *_: on_cpu(grad, "grad"), _maps_gradient_cpu), reference_row(formulas.maps_gradient)),
+    rows=(
+        triton.BIN_SUM_MAPS_GRADIENT,
+        cpu_row(lambda grad, *_: on_cpu(grad, "grad"), _maps_gradient_cpu),
+        reference_row(formulas.maps_gradient),
+    ),
     meta=lambda grad, rois, *sizes: grad.new_empty(sizes[:5]),
     gradient=Gradient(_maps_gradient_setup, _maps_gradient_backward),
 )
@@ -233,6 +242,7 @@ _ROIS_GRADIENT = Op(
     "prroi_bin_sum_rois_gradient",
     "(Tensor maps, Tensor grad, Tensor rois, float scale) -> Tensor",
     rows=(
+        triton.BIN_SUM_ROIS_GRADIENT,
         cpu_row(lambda maps, *_: on_cpu(maps, "maps"), _rois_gradient_cpu),
         reference_row(formulas.rois_gradient_of_sum),
     ),
