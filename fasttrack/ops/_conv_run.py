@@ -13,6 +13,7 @@ from fasttrack import dispatch, native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops import conv_device_run as device
+from fasttrack.ops._conv_run_cuda import CUDA_ROW
 from fasttrack.ops._rows import cpu_row, reference_row, triton_row
 from fasttrack.ops.conv_regression import aligned
 from fasttrack.ops.feature_spectra import FeatureSpectra, check_weight
@@ -246,5 +247,10 @@ def _run_reference(problems: Sequence[Problem], starts: Sequence[Optimization]) 
 
 dispatch.register(
     _OP,
-    (triton_row(device.why_not, device.run_triton), cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)),
+    (
+        CUDA_ROW,
+        triton_row(device.why_not, device.run_triton),
+        cpu_row(_cpu_why_not, _run_cpu),
+        reference_row(_run_reference),
+    ),
 )

@@ -10,20 +10,13 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops import _prroi_pool_cuda as cuda
 from fasttrack.ops import _prroi_pool_torch as formulas
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row
 from fasttrack.spec import prroi_pool as spec
 
-__all__ = [
-    "check_bins",
-    "check_rois",
-    "is_deterministic",
-    "prroi_grid_rois",
-    "prroi_pool",
-    "prroi_pool_grid",
-    "roi_rows",
-]
+__all__ = ["prroi_grid_rois", "prroi_pool", "prroi_pool_grid"]
 
 _COORDINATES = (torch.float32, torch.float64)
 
@@ -274,7 +267,11 @@ def _features_gradient_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...
 _FORWARD = Op(
     "prroi_pool",
     "(Tensor features, Tensor rois, int bins_y, int bins_x, float scale, bool deterministic) -> Tensor",
-    rows=(cpu_row(lambda features, *_: on_cpu(features, "features"), _forward_cpu), reference_row(_forward_reference)),
+    rows=(
+        cuda.FORWARD,
+        cpu_row(lambda features, *_: on_cpu(features, "features"), _forward_cpu),
+        reference_row(_forward_reference),
+    ),
     meta=_forward_meta,
     gradient=Gradient(_forward_setup, _forward_backward),
 )
@@ -282,6 +279,7 @@ _FEATURES_GRADIENT = Op(
     "prroi_pool_features_gradient",
     "(Tensor grad, Tensor rois, int images, int height, int width, float scale, bool deterministic) -> Tensor",
     rows=(
+        cuda.FEATURES_GRADIENT,
         cpu_row(lambda grad, *_: on_cpu(grad, "grad"), _features_gradient_cpu),
         reference_row(formulas.features_gradient),
     ),
@@ -293,6 +291,7 @@ _ROIS_GRADIENT = Op(
     "prroi_pool_rois_gradient",
     "(Tensor features, Tensor grad, Tensor rois, float scale) -> Tensor",
     rows=(
+        cuda.ROIS_GRADIENT,
         cpu_row(lambda features, *_: on_cpu(features, "features"), _rois_gradient_cpu),
         reference_row(formulas.rois_gradient),
     ),
