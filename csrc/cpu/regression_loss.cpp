@@ -52,7 +52,11 @@ FT_INLINE Both loss_at(const LossParams& k, vf p, vf y, vf factor) {
     const vf t = fast_exp(k.a * (k.c - l));
     const vf s = 1.0f / (1.0f + t);
     const vf base = factor * fast_exp(y) * (e * s);
-    return {base * e, base * (2.0f + (k.a * l) * (t * s))};
+    const vf value = base * e, grad = base * (2.0f + (k.a * l) * (t * s));
+    if constexpr (form == Loss::ShrinkageModified) return {value, grad};
+    // At e = −∞ the original form is ∞·0, which the saturated t hides.
+    const vf undefined = select(e < vf{}, e - e, vf{});
+    return {value + undefined, grad + undefined};
   }
 }
 
