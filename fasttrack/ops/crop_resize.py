@@ -193,6 +193,18 @@ def _triton(
     return kernels.crop_resize(frame, boxes, out_h, out_w, constant, gain, offset)
 
 
+def _into_gpu_why_not(_: Tensor, frame: Tensor, *__: Any) -> str | None:
+    return _gpu_why_not(frame)
+
+
+def _triton_into(
+    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, gain: list[float], offset: list[float]
+) -> None:
+    from fasttrack.kernels import crop_resize as kernels
+
+    kernels.crop_resize(frame, boxes, out.shape[2], out.shape[3], constant, gain, offset, out)
+
+
 def _reference(
     frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
 ) -> Tensor:
@@ -222,6 +234,10 @@ _OP = Op(
 _INTO = Op(
     "crop_resize_into",
     "(Tensor(a!) out, Tensor frame, Tensor boxes, bool constant, float[] gain, float[] offset) -> ()",
-    rows=(cpu_row(_into_why_not, _cpu_into), reference_row(_reference_into)),
+    rows=(
+        triton_row(_into_gpu_why_not, _triton_into),
+        cpu_row(_into_why_not, _cpu_into),
+        reference_row(_reference_into),
+    ),
     meta=lambda *_: None,
 )
