@@ -37,7 +37,9 @@ ln -sfn ../kernels fasttrack/kernels
 step doctor 60 "$python" -m fasttrack.cli doctor
 pytest=("$python" -c "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))" -q -p no:cacheprovider)
 step contract_triton 150 "${pytest[@]}" tests/test_ops_contract.py -k triton
-step contract_cuda 120 "${pytest[@]}" tests/test_ops_contract.py -k cuda
+step contract_cuda 120 "${pytest[@]}" tests/test_ops_contract.py tests/test_*_cuda.py -k cuda
+# The same kernels through CuPy's NVRTC, as where nvcc is missing.
+step contract_nvrtc 90 env FASTTRACK_CUDA=nvrtc "${pytest[@]}" tests/test_*_cuda.py
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     step "sanitizer_$tool" 60 compute-sanitizer --tool "$tool" --error-exitcode 7 "$python" bench/correct.py cuda

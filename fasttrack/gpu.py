@@ -178,11 +178,13 @@ def _sources() -> Path:
 
 
 _INSTALLED: list[Launcher] = []
+_RESIDENT: dict[tuple[str, int, int, int], int] = {}  # what a launcher answered: asking costs more than a launch
 
 
 def install(launcher: Launcher | None) -> None:
     """Launch every kernel through ``launcher`` from now on; None goes back to the usual choice."""
     _INSTALLED[:] = [] if launcher is None else [launcher]
+    _RESIDENT.clear()
 
 
 @cache
@@ -256,4 +258,8 @@ def launch(
 
 def resident_blocks(kernel: Kernel, threads: int, shared_bytes: int, like: Tensor) -> int:
     """How many blocks of a kernel the device of ``like`` holds at once: the largest cooperative grid."""
-    return _launcher().resident_blocks(kernel, threads, shared_bytes, like.device.index or 0)
+    index = like.device.index or 0
+    key = kernel.name, threads, shared_bytes, index
+    if (known := _RESIDENT.get(key)) is None:
+        known = _RESIDENT[key] = _launcher().resident_blocks(kernel, threads, shared_bytes, index)
+    return known

@@ -28,7 +28,7 @@ def run(p, weight, bias, *args, **options):
 
 
 def agrees(got, truth):
-    w, b, steps, history = truth
+    w, b, steps, history, _ = truth
     return (
         got.steps == steps
         and BOUND.admits(got.weight.cpu(), w)

@@ -6,12 +6,12 @@
 #include "regression_loss.h"
 
 // clang-format off
-#define FT_CUDA_KERNELS(X)                                 \
-  X(conv_regression_run, ft::ConvRunCudaArgs)              \
-  X(prroi_pool, ft::PrroiPoolCudaArgs)                     \
-  X(prroi_pool_features_gradient, ft::PrroiFeaturesGradientCudaArgs) \
-  X(prroi_pool_rois_gradient, ft::PrroiRoisGradientCudaArgs) \
-  X(regression_loss, ft::RegressionLossCudaArgs)           \
+#define FT_CUDA_KERNELS(X)                                              \
+  X(conv_regression_run, ft::ConvRunCudaArgs)                           \
+  X(prroi_pool, ft::PrroiPoolCudaArgs)                                  \
+  X(prroi_pool_features_gradient, ft::PrroiFeaturesGradientCudaArgs)    \
+  X(prroi_pool_rois_gradient, ft::PrroiRoisGradientCudaArgs)            \
+  X(regression_loss, ft::RegressionLossCudaArgs)                        \
   X(regression_loss_sum, ft::RegressionLossSumArgs)
 // clang-format on
 
