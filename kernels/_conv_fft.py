@@ -98,15 +98,15 @@ class FftPasses:
 
     def _respond(self) -> Tensor:
         """Unscaled responses of ``padded`` on all tiles."""
-        correlate(self.run.table, torch.fft.rfft2(self.padded), self.product, self.tiling, self.run.state)
+        correlate(self.run.table, torch.fft.rfft2(self.padded).contiguous(), self.product, self.tiling, self.run.state)
         tiles: Tensor = torch.fft.irfft2(self.product, s=self.tiling.tile, norm="forward")
-        return tiles
+        return tiles.contiguous()
 
     def _adjoint(self, tiles: Tensor) -> Tensor:
         """Unscaled gradients in the weights, in tiles."""
-        accumulate(self.run.table, torch.fft.rfft2(tiles), self.gradient, self.tiling, self.run.state)
+        accumulate(self.run.table, torch.fft.rfft2(tiles).contiguous(), self.gradient, self.tiling, self.run.state)
         tiles_of_weights: Tensor = torch.fft.irfft2(self.gradient, s=self.tiling.tile, norm="forward")
-        return tiles_of_weights
+        return tiles_of_weights.contiguous()
 
     def _on_tiles(self, kernel: Any, *tensors: Tensor) -> None:
         run, scale = self.run, () if kernel is steps.advance_tiles else (self.tiling.scale,)
@@ -123,7 +123,7 @@ def types(names: str) -> dict[str, str]:
     """Types of the arguments that the kernels of an optimisation share, by their names, in order."""
     doubles, longs = "partial blocks state params history", "table"
     pointers = dict.fromkeys(doubles.split(), "*fp64") | dict.fromkeys(longs.split(), "*i64")
-    floats = "tiles_at responses bias gradient weight moments padded product error spectra cosines"
+    floats = "tiles_at responses bias gradient weight moments padded product error spectra images waves"
     pointers |= dict.fromkeys(floats.split(), "*fp32") | {"scale": "fp32"}
     return {name: pointers.get(name, "i32") for name in names.split()}
 

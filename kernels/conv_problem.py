@@ -17,6 +17,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from fasttrack.kernels._conv_dft_passes import DftPasses
+from fasttrack.kernels._conv_fft import FftPasses
 from fasttrack.kernels._conv_products import STATE, TABLE
 from fasttrack.kernels._conv_state import BIAS, PARAMS, Param, Slot
 from fasttrack.kernels._conv_tiles import Tiling
@@ -106,8 +108,6 @@ class Run:
     """Memory and launches of one optimisation."""
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
-        from fasttrack.kernels._conv_fft import FftPasses
-
         self.shape, self.device = shape, device
         t = shape.targets
 
@@ -121,7 +121,8 @@ class Run:
         self.history = memory(t, shape.rows, 2, dtype=torch.float64)
         self.frames: list[Frame] = []
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.passes: Passes = FftPasses(self)
+        kinds: dict[str, type[FftPasses] | type[DftPasses]] = {"fft": FftPasses, "dft": DftPasses}
+        self.passes: Passes = kinds[shape.tiling.kind](self)
 
     def load(
         self,
