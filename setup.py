@@ -8,6 +8,8 @@ build serves every torch. ``FASTTRACK_BUILD`` decides what is built:
   cpu   CPU kernels only
   cuda  both; a missing nvcc is an error
   none  no extension: reference and Triton kernels only
+
+``FASTTRACK_SANITIZE=1`` instruments the CPU kernels with AddressSanitizer and UndefinedBehaviorSanitizer.
 """
 
 from __future__ import annotations
@@ -96,6 +98,10 @@ class BuildKernels(build_ext):
         # Vector types in signatures stay inside one object file: their ABI note does not concern us.
         common = ["-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast"]
         common += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi"]
+        # The last of two -O flags counts.
+        sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-O1"]
+        extra = sanitize if os.environ.get("FASTTRACK_SANITIZE") == "1" else []
+        common += extra
         openmp = self.openmp_flags()
         include = [str(ROOT / "csrc"), *self.pybind11_include(), *self.compiler.include_dirs]
         sets, temp = isa_flags(), Path(self.build_temp)
@@ -111,7 +117,10 @@ class BuildKernels(build_ext):
             define = [f"-DFT_ISA={name}", f"-DFT_ISA_LEVEL={level}"]
             objects += self.compile_to(kernels, temp / name, include, [*common, *openmp, *flags, *define])
         self.compiler.link_shared_object(
-            objects, self.get_ext_fullpath(ext.name), extra_postargs=[*openmp, *cuda_link, "-s"], target_lang="c++"
+            objects,
+            self.get_ext_fullpath(ext.name),
+            extra_postargs=[*openmp, *cuda_link, *extra, "-s"],
+            target_lang="c++",
         )
 
     def compile_to(self, sources: list[str], out: Path, include: list[str], flags: list[str]) -> list[str]:

@@ -1,19 +1,21 @@
 """Worst errors of every op on one backend over the small cases of its spec: python bench/correct.py BACKEND.
 
 Prints one JSON line per public function: cases tried, worst error as a share of the tolerance, and why cases were left
-out. Triton without a GPU: TRITON_INTERPRET=1.
+out. Without a GPU: TRITON_INTERPRET=1 interprets Triton, FASTTRACK_CUDA_EMULATION=1 emulates CUDA.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from fasttrack import native, ops
+from fasttrack import gpu, ops
 from fasttrack.errors import BackendUnavailable
 from fasttrack.spec import all_specs
 from fasttrack.spec.base import Case, Spec, error_of, outputs_of
@@ -23,6 +25,11 @@ INTERPRETED_NUMBERS = 20_000
 
 def main() -> None:
     (backend,) = sys.argv[1:]
+    if os.environ.get("FASTTRACK_CUDA_EMULATION"):
+        sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+        from cuda_emulation import Emulator
+
+        gpu.install(Emulator())
     for spec in all_specs():
         print(json.dumps(report(spec, backend)), flush=True)
 
@@ -54,7 +61,7 @@ def worth_trying(case: Case, backend: str) -> bool:
 def share_of_tolerance(spec: Spec, case: Case, dtype: torch.dtype, backend: str) -> float:
     """Largest error over its bound; above 1 the result is wrong."""
     arguments = case.make(dtype)
-    device = "cuda" if backend != "cpu" and not native.interpreting() and torch.cuda.is_available() else "cpu"
+    device = "cuda" if backend != "cpu" and torch.cuda.is_available() else "cpu"
     placed = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
     names = [n for n in spec.gradients if isinstance(placed.get(n), torch.Tensor)]
     got, true = value_and_gradients(spec, placed, names, backend), value_and_gradients(spec, arguments, names, None)

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from fasttrack import native
+from fasttrack import gpu, native
 from fasttrack.spec.base import Case
 
 __all__ = ["DEVICE", "OURS", "make", "on_backend", "place"]
 
 DEVICE = os.environ.get("FASTTRACK_BENCH_DEVICE", "cpu")
-_GPU = {"cuda": native.cuda_why_not, "triton": native.triton_why_not}
+_GPU = {"cuda": gpu.why_not, "triton": native.triton_why_not}
 # A backend that is missing here is left out; FASTTRACK_REQUIRE makes that a failure, in the tests.
 OURS = ("cpu",) if DEVICE == "cpu" else tuple(name for name, why_not in _GPU.items() if why_not() is None)
 

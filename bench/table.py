@@ -57,8 +57,8 @@ def tried(backend: str) -> dict[str, dict[str, Any]]:
     import torch
 
     environment = dict(os.environ)
-    if backend == "triton" and not torch.cuda.is_available():
-        environment["TRITON_INTERPRET"] = "1"
+    if not torch.cuda.is_available():
+        environment |= {"triton": {"TRITON_INTERPRET": "1"}, "cuda": {"FASTTRACK_CUDA_EMULATION": "1"}}.get(backend, {})
     command = [sys.executable, str(HERE / "correct.py"), backend]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from fasttrack import ops
 
 __all__ = [
-    "LRN",
     "ConvRegression",
+    "CorrelationFilter",
     "FocalRegressionLoss",
+    "LRN",
+    "PrRoIPool2D",
     "ReLULRNMaxPool",
+    "RidgeRegression",
     "ShrinkageLoss",
     "SquareLoss",
     "TruncatedLoss",
@@ -76,6 +81,39 @@ class ReLULRNMaxPool(LRN):
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
         return f"{super().extra_repr()}, pool={self.pool}, stride={self.stride}, ceil_mode={self.ceil_mode}"
+
+
+class CorrelationFilter(nn.Module):
+    """``ops.correlation_filter`` with fixed λ, kernel and its width: a tracker's filter as a layer (CFNet, DCFNet)."""
+
+    def __init__(self, lam: float = 1e-4, kernel: str = "linear", sigma: float = 0.5) -> None:
+        super().__init__()
+        self.lam, self.kernel, self.sigma = lam, kernel, sigma
+
+    def forward(self, features: Tensor, label: Tensor, search: Tensor, window: Tensor | None = None) -> Tensor:
+        """Responses in ``search`` of a filter trained on ``features``."""
+        return ops.correlation_filter(features, label, search, self.lam, self.kernel, self.sigma, window)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"lam={self.lam}, kernel={self.kernel!r}, sigma={self.sigma}"
+
+
+class PrRoIPool2D(nn.Module):
+    """``ops.prroi_pool`` with fixed bins and scale; it has no parameters and no state."""
+
+    def __init__(self, pooled_height: int, pooled_width: int, spatial_scale: float) -> None:
+        super().__init__()
+        self.pooled_height, self.pooled_width = int(pooled_height), int(pooled_width)
+        self.spatial_scale = float(spatial_scale)
+
+    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+        """Bin means (K, C, pooled_height, pooled_width) of (N, C, H, W) features over (K, 5) RoIs."""
+        return ops.prroi_pool(features, rois, (self.pooled_height, self.pooled_width), self.spatial_scale)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"{self.pooled_height}, {self.pooled_width}, spatial_scale={self.spatial_scale}"
 
 
 class TruncatedLoss(nn.Module):
@@ -156,3 +194,21 @@ class SquareLoss(nn.Module):
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
         return f"reduction={self.reduction!r}"
+
+
+class RidgeRegression(nn.Module):
+    """``ops.ridge_solve`` with its own λ, fixed or learnt as log λ (DCFST eq. 1)."""
+
+    def __init__(self, lam: float = 0.1, refine: bool = False, learn_lam: bool = False) -> None:
+        super().__init__()
+        self.lam, self.refine = lam, refine
+        self.log_lam = nn.Parameter(torch.tensor(math.log(lam))) if learn_lam else None
+
+    def forward(self, samples: Tensor, target: Tensor) -> Tensor:
+        """Weights (…, D, M) of samples (…, N, D) and targets (…, N, M)."""
+        lam = self.lam if self.log_lam is None else self.log_lam.exp()
+        return ops.ridge_solve(samples, target, lam, self.refine)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"lam={self.lam}, refine={self.refine}, learn_lam={self.log_lam is not None}"
