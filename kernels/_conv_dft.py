@@ -195,7 +195,7 @@ def _sums_of(partial, kh, ROWS: tl.constexpr):
 
 @triton.jit
 def update(
-    gradient, spectra, weight, moments, state, params, waves, second, kh, kw, scale,
+    gradient, spectra, weight, moments, partial, state, params, waves, second, kh, kw, scale,
     ADAM: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr, KW: tl.constexpr, ROWS: tl.constexpr,
     DEPTH: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
@@ -204,12 +204,14 @@ def update(
     if tl.load(state + _DONE) != 0:
         return
     bins, im_at = _bins(TH, TW)
+    sums = _sums_of(partial, kh, ROWS)
     re = tl.zeros((TH, TW // 2), tl.float32)
     im = tl.zeros((TH, TW // 2), tl.float32)
     for start in range(0, kh, ROWS):
         p, q, at, inside = _cells(start, kh, kw, ROWS, KW)
         slope = _inverse(gradient + bins, im_at, waves, p, q, TH, TW, DEPTH, EXACT) * scale
-        value = updated(slope, weight, moments, at, second, inside, state, params, ADAM)
+        here = sums + start // ROWS * _SUMS
+        value = updated(slope, weight, moments, at, second, inside, state, params, here, ADAM)
         re, im = _transformed(value, re, im, waves, p, q, TH, TW, EXACT)
     _put(spectra + bins, im_at, re, im, TH, TW)
 

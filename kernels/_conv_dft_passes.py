@@ -13,7 +13,7 @@ from torch import Tensor
 from fasttrack.kernels import _conv_dft as dft
 from fasttrack.kernels import _conv_state as states
 from fasttrack.kernels._aot import Build
-from fasttrack.kernels._conv_fft import CLOSE_BLOCK, types
+from fasttrack.kernels._conv_fft import CLOSE_BLOCK, start_squares, types
 from fasttrack.kernels._conv_products import accumulate, correlate, spectra_table
 from fasttrack.kernels._conv_state import SUMS
 from fasttrack.kernels._conv_tiles import Tiling, dft_tiling
@@ -125,6 +125,7 @@ class DftPasses:
     def start(self) -> None:
         """Transform the weights."""
         run = self.run
+        start_squares(self.blocks, run.weight)
         self._on_weights(dft.transform_weights, run.weight, self.spectra, self.waves, *self.tiling.kernel)
 
     def descend(self) -> None:
@@ -135,13 +136,13 @@ class DftPasses:
         memory = self.product, self.error, self.partial, run.state, run.params, run.bias, self.waves
         self._on_tiles(dft.measure, *memory, scale=self.tiling.scale)
         states.close_descent[(targets,)](
-            self.partial, self.count, run.state, run.params, run.bias, run.history, run.shape.rows,
-            ADAM=adam, BLOCK=CLOSE_BLOCK,
+            self.partial, self.count, self.blocks, self.block_count, run.state, run.params, run.bias,
+            run.history, run.shape.rows, ADAM=adam, BLOCK=CLOSE_BLOCK,
         )  # fmt: skip
         accumulate(run.table, self.error, self.gradient, self.tiling, run.state)
         self._on_weights(
-            dft.update, self.gradient, self.spectra, run.weight, run.moments, run.state, run.params, self.waves,
-            run.weight.numel(), *self.tiling.kernel, self.tiling.scale, ADAM=adam,
+            dft.update, self.gradient, self.spectra, run.weight, run.moments, self.blocks, run.state, run.params,
+            self.waves, run.weight.numel(), *self.tiling.kernel, self.tiling.scale, ADAM=adam,
         )  # fmt: skip
 
     def conjugate(self) -> None:
@@ -164,7 +165,7 @@ class DftPasses:
             dft.residual, self.gradient, run.weight, run.moments, self.blocks, run.state, run.params, self.waves,
             second, *self.tiling.kernel, self.tiling.scale,
         )  # fmt: skip
-        states.close_residual[targets](self.blocks, blocks, run.state, run.bias, BLOCK=CLOSE_BLOCK)
+        states.close_residual[targets](self.blocks, blocks, run.state, run.params, run.bias, BLOCK=CLOSE_BLOCK)
         self._on_weights(
             dft.direction, self.spectra, run.moments, self.blocks, run.state, self.waves, second, *self.tiling.kernel
         )
@@ -186,7 +187,7 @@ def _builds() -> tuple[Build, ...]:
     finished = types("table product error partial state params bias waves tiles step_h step_w scale")
     curved = types("table product images partial state params bias waves tiles step_h step_w scale")
     moved = types("table images responses error partial state params waves tiles step_h step_w")
-    updated = types("gradient spectra weight moments state params waves second kh kw scale")
+    updated = types("gradient spectra weight moments partial state params waves second kh kw scale")
     residual = types("gradient weight moments partial state params waves second kh kw scale")
     builds: list[Build] = []
     # The tiles of the sizes S and M of the design; those of L go through torch's FFT.

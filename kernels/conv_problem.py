@@ -75,11 +75,12 @@ class Numbers(NamedTuple):
     tolerance: float | None
     steps: int
     evaluate: bool
+    patience: int | None = None
 
 
 class Outcome(NamedTuple):
     """Device tensors, owned by the caller: weight (T, C, kh, kw), bias (T,), Adam's moments (2, T, C, kh, kw) and
-    (T, 2), updates made and rows of history (T,) float64, history (T, rows, 2) float64.
+    (T, 2), updates made, rows of history and whether it stalled (T,) float64, history (T, rows, 2) float64.
     """
 
     weight: Tensor
@@ -88,6 +89,7 @@ class Outcome(NamedTuple):
     bias_moments: Tensor
     steps: Tensor
     rows: Tensor
+    stalled: Tensor
     history: Tensor
 
 
@@ -153,10 +155,12 @@ class Run:
             Param.RATE: numbers.rate, Param.DECAY: numbers.decay, Param.A: numbers.a, Param.C: numbers.c,
             Param.TOLERANCE: tolerance, Param.LIMIT: float(numbers.steps), Param.EVALUATE: float(numbers.evaluate),
             Param.POSITIONS: float(positions),
+            Param.PATIENCE: float(numbers.patience or 0),
         }  # fmt: skip
         self.params.copy_(torch.tensor([params[p] for p in Param], dtype=torch.float64), non_blocking=True)
         state = torch.zeros(STATE, dtype=torch.float64)
         state[Slot.POWER_1], state[Slot.POWER_2] = 0.9**steps_before, 0.999**steps_before
+        state[Slot.MARK] = float("inf")
         self.state.copy_(state.repeat(self.shape.targets, 1), non_blocking=True)
         self.passes.start()
 
@@ -215,7 +219,8 @@ class Run:
         """Copies of what the iterations left."""
         return Outcome(
             self.weight.clone(), self.bias[:, 0].clone(), self.moments.clone(), self.bias[:, 1:3].clone(),
-            self.state[:, Slot.STEP].clone(), self.state[:, Slot.ROWS].clone(), self.history.clone(),
+            self.state[:, Slot.STEP].clone(), self.state[:, Slot.ROWS].clone(), self.state[:, Slot.STALLED].clone(),
+            self.history.clone(),
         )  # fmt: skip
 
 

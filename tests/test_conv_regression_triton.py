@@ -6,8 +6,9 @@ from torch import Tensor
 
 from fasttrack import native, nn, ops
 from fasttrack.errors import BackendUnavailable, RangeError, ShapeError
+from fasttrack.spec._conv_problem import Optimization, run_problem
 from fasttrack.spec.base import Tolerance
-from fasttrack.spec.conv_regression import conv_regression, run_problem
+from fasttrack.spec.conv_regression import conv_regression
 
 REASON = native.triton_why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -50,8 +51,9 @@ def problem(
 def truth_of(p, weight: Tensor, bias: Tensor, steps: int, optimizer: str, lr: float, tolerance=None, evaluate=True):
     """The same optimisation in float64."""
     maps, targets = [f.features.cpu().double() for f in p.frames], [y.cpu().double() for y in p.targets]
-    start = weight.cpu().double(), bias.cpu().double(), *p.loss.kernel_form(), p.weight_decay, optimizer, lr, steps
-    return run_problem(maps, targets, *start, tolerance, evaluate)
+    how = Optimization(weight.cpu().double(), bias.cpu().double(), steps, optimizer, lr, tolerance, evaluate)
+    out = run_problem(maps, targets, *p.loss.kernel_form(), p.weight_decay, how)
+    return out.weight, out.bias, out.steps, out.history, out.state
 
 
 def start(channels: int = 3, kernel=(6, 4)):
@@ -139,6 +141,32 @@ def test_conjugate_gradient_stays_where_it_converged():
     got = p.run(None, None, 14, "cg", backend="triton")
     w, *_ = truth_of(p, torch.zeros(1, 2, 2), torch.zeros(1), 6, "cg", 0.0)
     assert BOUND.admits(got.weight, w)
+
+
+@pytest.mark.parametrize(("optimizer", "kind"), [("adam", "dft"), ("gd", "fft")])
+def test_patience_ends_a_run_that_learns_nothing(optimizer, kind):
+    p = problem(kind=kind)
+    for frame in p.frames:  # a map without features
+        frame.spectra_for(None)[1].zero_()
+    got = p.run(None, None, 7, optimizer, 1e-7, patience=3, backend="triton")
+    long = p.run(None, None, 4, optimizer, 1e-7, backend="triton")
+    assert (got.stalled, got.steps, len(got.history)) == (True, 3, 4)
+    assert not long.stalled
+    assert long.steps == 4
+
+
+def test_targets_side_by_side():
+    problems = [problem(1), problem(1, size=(15, 23)), problem(1)]
+    problems[2].set_target(0, problems[2].targets[0].flip(0))
+    weights = [start()[0] * factor for factor in (1.0, 2.0, -1.0)]
+    batch = ops.ConvRegressionBatch(problems)
+    got = batch.run(weights, None, 2, "adam", 1e-3, backend="triton")
+    for p, w, g in zip(problems, weights, got, strict=True):
+        alone = p.run(w, None, 2, "adam", 1e-3, backend="triton")
+        assert torch.equal(g.weight, alone.weight)
+        assert torch.equal(g.history, alone.history)
+        assert torch.equal(g.state.moments, alone.state.moments)
+    assert not torch.equal(got[0].weight, got[2].weight)
 
 
 def test_maps_of_other_sizes_share_one_tile():
