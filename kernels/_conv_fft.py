@@ -56,6 +56,7 @@ class FftPasses:
         """Put the weights into their tiles."""
         kh, kw = self.tiling.kernel
         self.padded[:, :, :kh, :kw] = self.run.weight
+        start_squares(self.blocks, self.run.weight)
 
     def descend(self) -> None:
         """Start one iteration of Adam or gradient descent."""
@@ -64,12 +65,12 @@ class FftPasses:
         tiles = self._respond()
         self._on_tiles(steps.measure_tiles, tiles, self.partial, run.state, run.params, run.bias)
         states.close_descent[(run.shape.targets,)](
-            self.partial, len(self.partial) // run.shape.targets, run.state, run.params, run.bias, run.history,
-            run.shape.rows, ADAM=adam, BLOCK=CLOSE_BLOCK,
+            self.partial, len(self.partial) // run.shape.targets, self.blocks, self.weight_grid[0], run.state,
+            run.params, run.bias, run.history, run.shape.rows, ADAM=adam, BLOCK=CLOSE_BLOCK,
         )  # fmt: skip
         gradient = self._adjoint(tiles)
         steps.update_weights[self.weight_grid](
-            gradient, run.weight, run.moments, self.padded, run.state, run.params, *self._weight_sizes(),
+            gradient, run.weight, run.moments, self.padded, self.blocks, run.state, run.params, *self._weight_sizes(),
             self.tiling.scale, ADAM=adam, **self.config,
         )  # fmt: skip
 
@@ -91,22 +92,22 @@ class FftPasses:
             gradient, run.weight, run.moments, self.blocks, run.state, run.params, *self._weight_sizes(),
             self.tiling.scale, **self.config,
         )  # fmt: skip
-        states.close_residual[targets](self.blocks, blocks, run.state, run.bias, BLOCK=CLOSE_BLOCK)
+        states.close_residual[targets](self.blocks, blocks, run.state, run.params, run.bias, BLOCK=CLOSE_BLOCK)
         steps.update_direction[self.weight_grid](
             run.moments, self.padded, self.blocks, run.state, *self._weight_sizes(), **self.config
         )
 
     def _respond(self) -> Tensor:
         """Unscaled responses of ``padded`` on all tiles."""
-        correlate(self.run.table, torch.fft.rfft2(self.padded), self.product, self.tiling, self.run.state)
+        correlate(self.run.table, torch.fft.rfft2(self.padded).contiguous(), self.product, self.tiling, self.run.state)
         tiles: Tensor = torch.fft.irfft2(self.product, s=self.tiling.tile, norm="forward")
-        return tiles
+        return tiles.contiguous()
 
     def _adjoint(self, tiles: Tensor) -> Tensor:
         """Unscaled gradients in the weights, in tiles."""
-        accumulate(self.run.table, torch.fft.rfft2(tiles), self.gradient, self.tiling, self.run.state)
+        accumulate(self.run.table, torch.fft.rfft2(tiles).contiguous(), self.gradient, self.tiling, self.run.state)
         tiles_of_weights: Tensor = torch.fft.irfft2(self.gradient, s=self.tiling.tile, norm="forward")
-        return tiles_of_weights
+        return tiles_of_weights.contiguous()
 
     def _on_tiles(self, kernel: Any, *tensors: Tensor) -> None:
         run, scale = self.run, () if kernel is steps.advance_tiles else (self.tiling.scale,)
@@ -119,11 +120,17 @@ class FftPasses:
         return self.count, second, *self.tiling.kernel, tile_h, tile_w, tile_count
 
 
+def start_squares(blocks: Tensor, weight: Tensor) -> None:
+    """Make the blocks' sums those of the start: only ‖weight‖² of each target."""
+    blocks.zero_()
+    blocks.view(len(weight), -1, SUMS)[:, 0, 4] = weight.double().square().sum((1, 2, 3))
+
+
 def types(names: str) -> dict[str, str]:
     """Types of the arguments that the kernels of an optimisation share, by their names, in order."""
     doubles, longs = "partial blocks state params history", "table"
     pointers = dict.fromkeys(doubles.split(), "*fp64") | dict.fromkeys(longs.split(), "*i64")
-    floats = "tiles_at responses bias gradient weight moments padded product error spectra cosines"
+    floats = "tiles_at responses bias gradient weight moments padded product error spectra images waves"
     pointers |= dict.fromkeys(floats.split(), "*fp32") | {"scale": "fp32"}
     return {name: pointers.get(name, "i32") for name in names.split()}
 
@@ -134,7 +141,7 @@ def _builds() -> tuple[Build, ...]:
     block, close, form = {"BLOCK": 512}, {"BLOCK": CLOSE_BLOCK}, {"FORM": 1}
     finished = f"table tiles_at partial state params bias {on_tiles} scale"
     moved = f"table tiles_at responses partial state params {on_tiles}"
-    stepped = f"gradient weight moments padded state params {on_weights} scale"
+    stepped = f"gradient weight moments padded partial state params {on_weights} scale"
     residual = f"gradient weight moments partial state params {on_weights} scale"
     return (
         Build(steps.measure_tiles, types(finished), form | block),
@@ -152,12 +159,12 @@ def closing_builds(block: dict[str, int]) -> tuple[Build, ...]:
     return (
         Build(
             states.close_descent,
-            types("partial count state params bias history capacity"),
+            types("partial count blocks block_count state params bias history capacity"),
             {"ADAM": True} | block,
         ),
         Build(states.close_direction, types("partial count blocks block_count state params bias"), block),
         Build(states.close_measure, types("partial count state params history capacity"), block),
-        Build(states.close_residual, types("blocks block_count state bias"), block),
+        Build(states.close_residual, types("blocks block_count state params bias"), block),
     )
 
 

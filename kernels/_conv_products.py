@@ -25,7 +25,7 @@ __all__ = ["BUILDS", "DONE", "STATE", "TABLE", "accumulate", "correlate", "spect
 # of the tile's first position in the map, rows and columns of the map's positions.
 TABLE = 6
 # A target's state is STATE float64; a kernel does nothing for a target whose DONE is set.
-STATE = 16
+STATE = 18
 DONE = 1
 
 _TABLE = tl.constexpr(TABLE)

@@ -35,6 +35,10 @@ class Slot(IntEnum):
     SQUARE = 11  # ‖residual‖²
     BIAS_RESIDUAL = 12
     BIAS_TURN = 13  # residual·(residual − the one before) of the bias
+    MARK = 14  # objective that a run must fall below to go on
+    SINCE = 15  # step at which it was set
+    STALLED = 16
+    SQUARES = 17  # conjugate gradient: Σ W·(y − R)²
 
 
 class Param(IntEnum):
@@ -48,14 +52,15 @@ class Param(IntEnum):
     LIMIT = 5  # updates at most
     EVALUATE = 6
     POSITIONS = 7  # of all maps of a target
+    PATIENCE = 8  # steps without a thousandth of progress; 0: no end
 
 
 PARAMS = len(Param)
 # Columns of ``bias``, float32: its value, Adam's two moments, its direction.
 BIAS = 4
 # Columns of the partial sums of an error, float64: loss, Σ gradient, Σ response, largest response. Those of blocks of
-# the weight: ‖residual‖², residual·change, residual·direction, ‖direction‖².
-SUMS = 4
+# the weight: ‖residual‖², residual·change, residual·direction, ‖direction‖². Last: Σ W·(y − R)², and ‖weight‖².
+SUMS = 5
 
 _STATE, _BIAS, _SUMS = tl.constexpr(STATE), tl.constexpr(BIAS), tl.constexpr(SUMS)
 _STEP, _DONE, _ROWS = tl.constexpr(Slot.STEP.value), tl.constexpr(DONE), tl.constexpr(Slot.ROWS.value)
@@ -65,6 +70,9 @@ _STARTED, _STOP = tl.constexpr(Slot.STARTED.value), tl.constexpr(Slot.STOP.value
 _ALONG, _KEEP, _SQUARE = tl.constexpr(Slot.ALONG.value), tl.constexpr(Slot.KEEP.value), tl.constexpr(Slot.SQUARE.value)
 _BIAS_RESIDUAL, _BIAS_TURN = tl.constexpr(Slot.BIAS_RESIDUAL.value), tl.constexpr(Slot.BIAS_TURN.value)
 _RATE, _DECAY, _TOLERANCE = (tl.constexpr(p.value) for p in (Param.RATE, Param.DECAY, Param.TOLERANCE))
+_MARK, _SINCE = tl.constexpr(Slot.MARK.value), tl.constexpr(Slot.SINCE.value)
+_STALLED, _SQUARES = tl.constexpr(Slot.STALLED.value), tl.constexpr(Slot.SQUARES.value)
+_PATIENCE = tl.constexpr(Param.PATIENCE.value)
 _LIMIT, _EVALUATE, _POSITIONS = (tl.constexpr(p.value) for p in (Param.LIMIT, Param.EVALUATE, Param.POSITIONS))
 
 
@@ -104,8 +112,23 @@ def _below(loss, params):
 
 
 @triton.jit
+def _stalls(objective, state, params):
+    """Whether the objective has not fallen by a thousandth for too many steps; its mark is kept."""
+    step = tl.load(state + _STEP)
+    mark, since = tl.load(state + _MARK), tl.load(state + _SINCE)
+    falls = objective < 0.999 * mark
+    since = tl.where(falls, step, since)
+    tl.store(state + _MARK, tl.where(falls, objective, mark))
+    tl.store(state + _SINCE, since)
+    patience = tl.load(params + _PATIENCE)
+    stalled = (patience > 0) & (step - since >= patience)
+    tl.store(state + _STALLED, tl.where(stalled, 1.0, 0.0))
+    return stalled
+
+
+@triton.jit
 def close_descent(
-    partial, count, state, params, bias, history, capacity, ADAM: tl.constexpr, BLOCK: tl.constexpr
+    partial, count, blocks, block_count, state, params, bias, history, capacity, ADAM: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """After the loss of an iterate: record it, stop or prepare the update, update the bias."""
     target = tl.program_id(0).to(tl.int64)
@@ -120,6 +143,9 @@ def close_descent(
     if measured:
         loss = _record(partial, count, state, params, history + target * capacity * 2, BLOCK)
         stop = last | _below(loss, params)
+        if stop == 0:
+            square = _total(blocks + target * block_count * _SUMS, block_count, 4, BLOCK)
+            stop = _stalls(loss + tl.load(params + _DECAY) * square, state, params)
     if stop:
         tl.store(state + _DONE, 1.0)
     else:
@@ -195,6 +221,7 @@ def close_measure(partial, count, state, params, history, capacity, BLOCK: tl.co
         loss = _record(partial, count, state, params, history + target * capacity * 2, BLOCK)
         stop = stop | _below(loss, params)
     tl.store(state + _STOP, tl.where(stop, 1.0, 0.0))
+    tl.store(state + _SQUARES, _total(partial, count, 4, BLOCK))
     before = tl.load(state + _BIAS_RESIDUAL)
     residual = _total(partial, count, 1, BLOCK)
     tl.store(state + _BIAS_RESIDUAL, residual)
@@ -202,16 +229,20 @@ def close_measure(partial, count, state, params, history, capacity, BLOCK: tl.co
 
 
 @triton.jit
-def close_residual(blocks, block_count, state, bias, BLOCK: tl.constexpr):
+def close_residual(blocks, block_count, state, params, bias, BLOCK: tl.constexpr):
     """After the new residual: end the run, or how much of the old direction to keep (Polak-Ribière, not negative)."""
     target = tl.program_id(0).to(tl.int64)
     state += target * _STATE
     if tl.load(state + _DONE) != 0:
         return
-    if tl.load(state + _STOP) != 0:
+    blocks += target * block_count * _SUMS
+    stop = tl.load(state + _STOP) != 0
+    if stop == 0:
+        square = _total(blocks, block_count, 4, BLOCK)
+        stop = _stalls(tl.load(state + _SQUARES) + tl.load(params + _DECAY) * square, state, params)
+    if stop:
         tl.store(state + _DONE, 1.0)
     else:
-        blocks += target * block_count * _SUMS
         bias += target * _BIAS
         residual = tl.load(state + _BIAS_RESIDUAL)
         turn = _total(blocks, block_count, 1, BLOCK) + tl.load(state + _BIAS_TURN)

@@ -68,12 +68,13 @@ def advanced(image, before, inside, targets, state, params, sums, FORM: tl.const
     value, _ = loss_at(response, y, a, c, FORM)
     residual = position_weight(y, a, FORM) * (y - response)
     _sums(sums, value, residual, response, inside)
+    tl.store(sums + 4, tl.sum(tl.where(inside, residual * (y - response), 0.0)).to(tl.float64))
     return response, tl.where(inside, residual, 0.0)
 
 
 @triton.jit
-def updated(gradient, weight, moments, at, second, inside, state, params, ADAM: tl.constexpr):
-    """Step of Adam or gradient descent on the weights at ``at``, moments stored; returns the new weights."""
+def updated(gradient, weight, moments, at, second, inside, state, params, sums, ADAM: tl.constexpr):
+    """Step of Adam or gradient descent on the weights at ``at``, moments and Σ weight² stored; the new weights."""
     value = tl.load(weight + at, mask=inside, other=0.0)
     gradient += 2.0 * tl.load(params + _DECAY).to(tl.float32) * value
     if ADAM:
@@ -86,7 +87,9 @@ def updated(gradient, weight, moments, at, second, inside, state, params, ADAM: 
     else:
         value -= tl.load(params + _RATE).to(tl.float32) * gradient
     tl.store(weight + at, value, mask=inside)
-    return tl.where(inside, value, 0.0)
+    value = tl.where(inside, value, 0.0)
+    tl.store(sums + 4, tl.sum(value * value).to(tl.float64))
+    return value
 
 
 @triton.jit
@@ -102,6 +105,7 @@ def residual_of(gradient, weight, moments, at, second, inside, state, params, su
     tl.store(moments + at, residual, mask=inside)
     tl.store(sums, tl.sum(residual * residual).to(tl.float64))
     tl.store(sums + 1, tl.sum(residual * (residual - before)).to(tl.float64))
+    tl.store(sums + 4, tl.sum(value * value).to(tl.float64))
 
 
 @triton.jit
@@ -193,7 +197,7 @@ def _taps(count, kh, kw, tile_h, tile_w, BLOCK: tl.constexpr):
 
 @triton.jit
 def update_weights(
-    gradient, weight, moments, padded, state, params, count, second, kh, kw, tile_h, tile_w, tile_count, scale,
+    gradient, weight, moments, padded, partial, state, params, count, second, kh, kw, tile_h, tile_w, tile_count, scale,
     ADAM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One step of Adam or gradient descent; ``padded`` gets the weights in tiles for the next transform."""
@@ -204,7 +208,8 @@ def update_weights(
     n, inside, place = _taps(count, kh, kw, tile_h, tile_w, BLOCK)
     place += target * tile_count
     slope = tl.load(gradient + place, mask=inside, other=0.0) * scale
-    value = updated(slope, weight, moments, target * count + n, second, inside, state, params, ADAM)
+    sums = partial + (target * tl.num_programs(0) + tl.program_id(0)) * _SUMS
+    value = updated(slope, weight, moments, target * count + n, second, inside, state, params, sums, ADAM)
     tl.store(padded + place, value, mask=inside)
 
 

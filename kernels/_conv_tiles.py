@@ -20,7 +20,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["Tiling", "fft_tiling", "run_tiling", "smooth", "spectra_of"]
+__all__ = ["Tiling", "dft_tiling", "fft_tiling", "run_tiling", "smooth", "spectra_of"]
+
+# A tile of the matrix products has to fit into the registers of one program.
+_DFT_CELLS = 2048
+# For planning on an H200: bytes per second from its cache, multiprocessors, float32 FLOP/s of one on tensor cores.
+_BANDWIDTH, _PROCESSORS, _FLOPS = 3e12, 132, 2e11
+# Seconds from one kernel of a graph to the next, and kernels of an iteration of Adam.
+_LAUNCH, _FFT_LAUNCHES, _DFT_LAUNCHES = 2e-6, 14, 5
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,9 @@ class Tiling:
         below, right = (down - 1) * step_h + tile_h - height, (across - 1) * step_w + tile_w - width
         padded: Tensor = torch.nn.functional.pad(maps, (0, right, 0, below))
         tiles = padded.unfold(2, tile_h, step_h).unfold(3, tile_w, step_w)
-        return tiles.permute(0, 2, 3, 1, 4, 5).reshape(batch * down * across, channels, tile_h, tile_w)
+        # A reshape alone may leave overlapping tiles as they lie in the map, and a transform would keep that order.
+        rows = tiles.permute(0, 2, 3, 1, 4, 5).reshape(batch * down * across, channels, tile_h, tile_w)
+        return rows.contiguous()
 
     def join(self, tiles: Tensor, height: int, width: int) -> Tensor:
         """Response positions of (B·tiles, th, tw), of maps of H × W cells: (B, H − kh + 1, W − kw + 1)."""
@@ -99,26 +108,59 @@ def smooth(size: int, *, even: bool = False) -> int:
 
 @lru_cache(maxsize=256)
 def fft_tiling(height: int, width: int, kh: int, kw: int, once: bool = False) -> Tiling:
-    """The tiling of rfft2 with the least memory traffic, counted in complex numbers per channel.
+    """The tiling of rfft2 with the least memory traffic."""
+    sizes = [(h, w) for h in _sizes(kh, height, even=False) for w in _sizes(kw, width, even=True)]
+    tilings = [Tiling("fft", (kh, kw), size) for size in sizes]
+    return min(tilings, key=lambda tiling: _fft_traffic(tiling, height, width, once))
 
-    An iteration reads the spectra of the map twice and, once per tile, those of the weight; the spectra of weight
-    and gradient are written, read, and go through the passes of their transforms: 3·tiles + 9 times the bins.
-    A map used ``once`` is transformed for that use: 7 times the bins of its tiles.
+
+def _fft_traffic(tiling: Tiling, height: int, width: int, once: bool) -> float:
+    """Complex numbers per channel that an iteration moves.
+
+    It reads the spectra of the map twice and, once per tile, those of the weight; the spectra of weight and gradient
+    are written, read, and go through the passes of their transforms: 3·tiles + 9 times the bins. A map used ``once``
+    is transformed for that use: 7 times the bins of its tiles.
     """
-    best, least = Tiling("fft", (kh, kw), (height, width)), math.inf
-    for tile_h in _sizes(kh, height, even=False):
-        for tile_w in _sizes(kw, width, even=True):
-            tiling = Tiling("fft", (kh, kw), (tile_h, tile_w))
-            down, across = tiling.counts(height, width)
-            traffic = tiling.bins * ((7 if once else 3) * down * across + 9)
-            if traffic < least:
-                best, least = tiling, traffic
-    return best
+    down, across = tiling.counts(height, width)
+    return tiling.bins * ((7 if once else 3) * down * across + 9)
 
 
+def _dft_time(tiling: Tiling, channels: int, height: int, width: int) -> float:
+    """Seconds of an iteration by matrix products, without its launches.
+
+    Bytes of the spectra (those of the map twice, those of the weight once per tile from the cache, weight and gradient
+    written and read), and the products of a tile's and of a channel's program, one at a time on a multiprocessor.
+    """
+    (tile_h, tile_w), (kh, kw) = tiling.tile, tiling.kernel
+    down, across = tiling.counts(height, width)
+    tiles, half = down * across, tile_w // 2
+    moved = 8.0 * channels * tiling.bins * (2.5 * tiles + 4)
+
+    def products(rows: int, columns: int) -> float:
+        return 8.0 * half * (2 * tile_h + columns) * (-(-rows // 16) * 16)
+
+    of_tiles = products(tiling.step[0], tile_w) * -(-tiles // _PROCESSORS)
+    of_channels = products(kh, max(16, kw)) * -(-channels // _PROCESSORS)
+    return moved / _BANDWIDTH + (of_tiles + of_channels) / _FLOPS
+
+
+@lru_cache(maxsize=256)
+def dft_tiling(channels: int, height: int, width: int, kh: int, kw: int) -> Tiling | None:
+    """The tiling for transforms by matrix products with the least estimated time, or None for too large kernels."""
+    sizes = [(h, w) for h in (16, 32, 64, 128) for w in (32, 64, 128) if h * w <= _DFT_CELLS and h > kh and w > kw]
+    tilings = [Tiling("dft", (kh, kw), size) for size in sizes]
+    return min(tilings, key=lambda tiling: _dft_time(tiling, channels, height, width), default=None)
+
+
+@lru_cache(maxsize=256)
 def run_tiling(channels: int, height: int, width: int, kh: int, kw: int) -> Tiling:
-    """The tiling for many iterations on maps of this size."""
-    return fft_tiling(height, width, kh, kw)
+    """The tiling for many iterations: by matrix products or by torch's FFT, whichever is estimated to be faster."""
+    by_fft, by_products = fft_tiling(height, width, kh, kw), dft_tiling(channels, height, width, kh, kw)
+    if by_products is None:
+        return by_fft
+    fft_time = 8.0 * channels * _fft_traffic(by_fft, height, width, False) / _BANDWIDTH + _FFT_LAUNCHES * _LAUNCH
+    dft_time = _dft_time(by_products, channels, height, width) + _DFT_LAUNCHES * _LAUNCH
+    return by_products if dft_time <= fft_time else by_fft
 
 
 def _sizes(kernel: int, whole: int, *, even: bool) -> list[int]:
@@ -136,10 +178,10 @@ def spectra_of(maps: Tensor, tiling: Tiling) -> Tensor:
     tiles = tiling.cut(maps)
     if tiling.kind == "fft":
         spectra: Tensor = torch.fft.rfft2(tiles)
-        return spectra
+        return spectra.contiguous()
     half = tiling.tile[1] // 2
     # Σ x[n]·exp(−2πi(v + ½)n/N): a DFT after a turn by −πn/N.
     angle = torch.arange(tiling.tile[1], device=maps.device) * (-math.pi / tiling.tile[1])
     turned = tiles * torch.polar(torch.ones_like(angle), angle)
-    spectra = torch.fft.fft2(turned)[..., :half]
-    return torch.stack([spectra.real, spectra.imag], 1)
+    half_spectra = torch.fft.fft2(turned)[..., :half]
+    return torch.stack([half_spectra.real, half_spectra.imag], 1)

@@ -17,6 +17,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from fasttrack.kernels._conv_dft_passes import DftPasses
+from fasttrack.kernels._conv_fft import FftPasses
 from fasttrack.kernels._conv_products import STATE, TABLE
 from fasttrack.kernels._conv_state import BIAS, PARAMS, Param, Slot
 from fasttrack.kernels._conv_tiles import Tiling
@@ -73,11 +75,12 @@ class Numbers(NamedTuple):
     tolerance: float | None
     steps: int
     evaluate: bool
+    patience: int | None = None
 
 
 class Outcome(NamedTuple):
     """Device tensors, owned by the caller: weight (T, C, kh, kw), bias (T,), Adam's moments (2, T, C, kh, kw) and
-    (T, 2), updates made and rows of history (T,) float64, history (T, rows, 2) float64.
+    (T, 2), updates made, rows of history and whether it stalled (T,) float64, history (T, rows, 2) float64.
     """
 
     weight: Tensor
@@ -86,6 +89,7 @@ class Outcome(NamedTuple):
     bias_moments: Tensor
     steps: Tensor
     rows: Tensor
+    stalled: Tensor
     history: Tensor
 
 
@@ -106,8 +110,6 @@ class Run:
     """Memory and launches of one optimisation."""
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
-        from fasttrack.kernels._conv_fft import FftPasses
-
         self.shape, self.device = shape, device
         t = shape.targets
 
@@ -121,7 +123,8 @@ class Run:
         self.history = memory(t, shape.rows, 2, dtype=torch.float64)
         self.frames: list[Frame] = []
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.passes: Passes = FftPasses(self)
+        kinds: dict[str, type[FftPasses] | type[DftPasses]] = {"fft": FftPasses, "dft": DftPasses}
+        self.passes: Passes = kinds[shape.tiling.kind](self)
 
     def load(
         self,
@@ -152,10 +155,12 @@ class Run:
             Param.RATE: numbers.rate, Param.DECAY: numbers.decay, Param.A: numbers.a, Param.C: numbers.c,
             Param.TOLERANCE: tolerance, Param.LIMIT: float(numbers.steps), Param.EVALUATE: float(numbers.evaluate),
             Param.POSITIONS: float(positions),
+            Param.PATIENCE: float(numbers.patience or 0),
         }  # fmt: skip
         self.params.copy_(torch.tensor([params[p] for p in Param], dtype=torch.float64), non_blocking=True)
         state = torch.zeros(STATE, dtype=torch.float64)
         state[Slot.POWER_1], state[Slot.POWER_2] = 0.9**steps_before, 0.999**steps_before
+        state[Slot.MARK] = float("inf")
         self.state.copy_(state.repeat(self.shape.targets, 1), non_blocking=True)
         self.passes.start()
 
@@ -214,7 +219,8 @@ class Run:
         """Copies of what the iterations left."""
         return Outcome(
             self.weight.clone(), self.bias[:, 0].clone(), self.moments.clone(), self.bias[:, 1:3].clone(),
-            self.state[:, Slot.STEP].clone(), self.state[:, Slot.ROWS].clone(), self.history.clone(),
+            self.state[:, Slot.STEP].clone(), self.state[:, Slot.ROWS].clone(), self.state[:, Slot.STALLED].clone(),
+            self.history.clone(),
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fasttrack.kernels._aot import Build
+from fasttrack.kernels._conv_dft_passes import response_tiles
 from fasttrack.kernels._conv_products import accumulate, correlate, spectra_table, spread
 from fasttrack.kernels._conv_tiles import Tiling, fft_tiling, smooth, spectra_of
 from fasttrack.kernels._tuning import Space, launch_config
@@ -117,10 +118,12 @@ def forward(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def response(spectra: Tensor, tiling: Tiling, height: int, width: int, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Response maps (B, H − kh + 1, W − kw + 1) from the spectra of the tiles of B maps of one size."""
-    weight_spectra = torch.fft.rfft2(weight, s=tiling.tile)[None]
-    product = spectra.new_empty(len(spectra), *spectra.shape[2:])
-    correlate(spectra_table(spectra), weight_spectra, product, tiling)
-    tiles: Tensor = torch.fft.irfft2(product, s=tiling.tile)
+    if tiling.kind == "dft":
+        tiles = response_tiles(spectra, tiling, weight)
+    else:
+        product = spectra.new_empty(len(spectra), *spectra.shape[2:])
+        correlate(spectra_table(spectra), torch.fft.rfft2(weight, s=tiling.tile)[None].contiguous(), product, tiling)
+        tiles = torch.fft.irfft2(product, s=tiling.tile)
     joined = tiling.join(tiles, height, width)
     return joined.contiguous() if bias is None else joined + bias
 
@@ -140,7 +143,7 @@ def weight_gradient(features: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
         return out
     tiling = fft_tiling(height, width, kh, kw, once=True)
     spectra = spectra_of(features, tiling)
-    error = torch.fft.rfft2(tiling.spread(grad, height, width))
+    error = torch.fft.rfft2(tiling.spread(grad, height, width)).contiguous()
     total = spectra.new_empty(1, *spectra.shape[1:])
     accumulate(spectra_table(spectra), error, total, tiling)
     whole: Tensor = torch.fft.irfft2(total[0], s=tiling.tile)
@@ -161,7 +164,7 @@ def features_gradient(grad: Tensor, weight: Tensor, height: int, width: int) -> 
         return out
     # A full convolution is as large as the map: a transform of that size wraps nothing.
     size = smooth(height), smooth(width, even=True)
-    product = spread(torch.fft.rfft2(grad, s=size), torch.fft.rfft2(weight, s=size))
+    product = spread(torch.fft.rfft2(grad, s=size).contiguous(), torch.fft.rfft2(weight, s=size).contiguous())
     whole: Tensor = torch.fft.irfft2(product, s=size)
     return whole[:, :, :height, :width].contiguous()
 

@@ -82,6 +82,7 @@ class ConvDeviceRun:
         *,
         evaluate: bool = True,
         state: AdamState | None = None,
+        patience: int | None = None,
     ) -> None:
         """Write start and numbers, as ``ConvRegressionProblem.run`` takes them; steps up to the room there is.
 
@@ -95,7 +96,9 @@ class ConvDeviceRun:
         if (now.tiling, now.tiles) != (self._run.shape.tiling, self._run.shape.tiles):
             wanted = f"frames of {self._run.shape.tiles} tiles together, as when the run was made"
             raise ShapeError(_OP, "problem", wanted, f"{now.tiles}")
-        self._iterations = _load(self._run, self.problem, weight, bias, steps, lr, tolerance, evaluate, state)
+        optimizer = self._run.shape.optimizer
+        how = Optimization(weight, bias, steps, optimizer, lr, tolerance, evaluate, state, patience=patience)
+        self._iterations = _load(self._run, [self.problem], [how])
 
     def launch(self, iterations: int | None = None) -> None:
         """Start iterations: as many as the run can need, or a number of them."""
@@ -117,27 +120,42 @@ def why_not(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimiza
 
 
 def run_triton(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization]) -> list[Outcome]:
-    """Row of the problem: one after the other. Each waits for the device once, to read counts and history together."""
-    return [_run_one(problem, start) for problem, start in zip(problems, starts, strict=True)]
+    """Row of the problem. Problems of one shape run side by side, and are waited for together, once."""
+    groups: dict[Any, list[int]] = {}
+    for i, (problem, how) in enumerate(zip(problems, starts, strict=True)):
+        positions = tuple(target.shape for target in problem.targets)
+        before = None if how.state is None else how.state.steps
+        key = _shape(problem, how.optimizer, how.steps), _numbers(problem, how), positions, before
+        groups.setdefault(key, []).append(i)
+    outcomes: dict[int, Outcome] = {}
+    for members in groups.values():
+        together = _run_together([problems[i] for i in members], [starts[i] for i in members])
+        outcomes |= dict(zip(members, together, strict=True))
+    return [outcomes[i] for i in range(len(problems))]
 
 
-def _run_one(problem: ConvRegressionProblem, how: Optimization) -> Outcome:
+def _run_together(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization]) -> list[Outcome]:
     from fasttrack.kernels.conv_problem import run_of
 
-    run = run_of(_shape(problem, how.optimizer, how.steps), how.weight.device)
-    numbers = (how.steps, how.lr, how.tolerance, how.evaluate, how.state)
-    run.launch(_load(run, problem, how.weight, how.bias, *numbers))
+    how = starts[0]
+    run = run_of(_shape(problems[0], how.optimizer, how.steps, len(problems)), how.weight.device)
+    run.launch(_load(run, problems, starts))
     out = run.result()
-    read = torch.cat([out.steps, out.rows, out.history.flatten()]).cpu()
-    taken, rows = int(read[0]), int(read[1])
-    history = read[2 : 2 + 2 * rows].view(rows, 2)
+    read = torch.stack([out.steps, out.rows, out.stalled], 1)
+    read = torch.cat([read, out.history.flatten(1)], 1).cpu()
     before = 0 if how.state is None else how.state.steps
-    after = AdamState(out.moments[:, 0], out.bias_moments[0], before + taken)
-    state = after if how.optimizer == "adam" else None
-    return Outcome(out.weight[0], out.bias, None, taken, history, state, stalled=False)
+    outcomes = []
+    for t in range(len(problems)):
+        taken, rows = int(read[t, 0]), int(read[t, 1])
+        after = AdamState(out.moments[:, t], out.bias_moments[t], before + taken)
+        state = after if how.optimizer == "adam" else None
+        history = read[t, 3 : 3 + 2 * rows].view(rows, 2)
+        stalled = bool(read[t, 2])
+        outcomes.append(Outcome(out.weight[t], out.bias[t : t + 1], None, taken, history, state, stalled))
+    return outcomes
 
 
-def _shape(problem: ConvRegressionProblem, optimizer: str, steps: int) -> Any:
+def _shape(problem: ConvRegressionProblem, optimizer: str, steps: int, targets: int = 1) -> Any:
     from fasttrack.kernels.conv_problem import Shape
 
     tiling, first = problem.frames[0].spectra_for(None)
@@ -145,32 +163,30 @@ def _shape(problem: ConvRegressionProblem, optimizer: str, steps: int) -> Any:
     form = FORMS.index(problem.loss.kernel_form()[0])
     # A power of two of rows: runs of similar lengths share their memory and their graph.
     rows = 1 << steps.bit_length()
-    return Shape(1, first.shape[-3], tiling, tiles, optimizer, form, rows)
+    return Shape(targets, first.shape[-3], tiling, tiles, optimizer, form, rows)
 
 
-def _load(
-    run: Any,
-    problem: ConvRegressionProblem,
-    weight: Tensor,
-    bias: Tensor,
-    steps: int,
-    lr: float,
-    tolerance: float | None,
-    evaluate: bool,
-    state: AdamState | None,
-) -> int:
-    from fasttrack.kernels.conv_problem import Frame, Numbers
+def _numbers(problem: ConvRegressionProblem, how: Optimization) -> Any:
+    from fasttrack.kernels.conv_problem import Numbers
 
     _, a, c = problem.loss.kernel_form()
-    numbers = Numbers(lr, problem.weight_decay, a, c, tolerance, steps, evaluate)
-    tiling = run.shape.tiling
+    return Numbers(how.lr, problem.weight_decay, a, c, how.tolerance, how.steps, how.evaluate, how.patience)
+
+
+def _load(run: Any, problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization]) -> int:
+    from fasttrack.kernels.conv_problem import Frame
+
+    numbers, tiling = _numbers(problems[0], starts[0]), run.shape.tiling
     frames = [
-        Frame(frame.spectra_for(tiling)[1], target)
-        for frame, target in zip(problem.frames, problem.targets, strict=True)
+        [Frame(f.spectra_for(tiling)[1], y) for f, y in zip(problem.frames, problem.targets, strict=True)]
+        for problem in problems
     ]
-    start = weight.detach()[None], bias.detach()
-    if state is None:
-        run.load([frames], *start, numbers)
+    start = torch.stack([how.weight.detach() for how in starts]), torch.cat([how.bias.detach() for how in starts])
+    states = [how.state for how in starts if how.state is not None]
+    if states:
+        moments = torch.stack([state.moments for state in states], 1)
+        bias_moments = torch.stack([state.bias_moments for state in states])
+        run.load(frames, *start, numbers, moments, bias_moments, states[0].steps)
     else:
-        run.load([frames], *start, numbers, state.moments[:, None], state.bias_moments[None], state.steps)
+        run.load(frames, *start, numbers)
     return int(run.iterations(numbers))
