@@ -10,9 +10,10 @@ from torch import Tensor
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _ridge_gradient as gradient
 from fasttrack.ops import _ridge_rows as rows
+from fasttrack.ops import _ridge_triton as triton
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._ridge_rows import Solution
-from fasttrack.ops._rows import cpu_row, on_cpu, reference_row
+from fasttrack.ops._rows import cpu_row, on_cpu, reference_row, triton_row
 
 __all__ = ["ridge_linear", "ridge_solve"]
 
@@ -37,7 +38,7 @@ def ridge_solve(
 
     Returns:
         (…, D, M), or (…, D) for y (…, N); dtype of X (half types are computed in float32). On a GPU, where looking
-        at values would make the host wait, a system that has no solution gives NaN.
+        at values would make the host wait, a system without a solution gives NaN instead of an error.
 
     Raises:
         ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
@@ -164,13 +165,21 @@ _ADJOINT = Op(
     "ridge_adjoint",
     "(Tensor X, Tensor lam, Tensor factor, Tensor w, Tensor residual, Tensor grad, bool refine, bool dense)"
     " -> (Tensor v, Tensor b, Tensor grad_X)",
-    rows=(cpu_row(_cpu_why_not, rows.adjoint_cpu), reference_row(rows.adjoint_reference)),
+    rows=(
+        triton_row(triton.why_not, triton.adjoint),
+        cpu_row(_cpu_why_not, rows.adjoint_cpu),
+        reference_row(rows.adjoint_reference),
+    ),
     meta=rows.adjoint_meta,
 )
 _SOLVE = Op(
     "ridge_solve",
     "(Tensor X, Tensor y, Tensor lam, bool refine, bool keep) -> (Tensor w, Tensor residual, Tensor factor)",
-    rows=(cpu_row(_cpu_why_not, rows.solve_cpu), reference_row(rows.solve_reference)),
+    rows=(
+        triton_row(triton.why_not, triton.solve),
+        cpu_row(_cpu_why_not, rows.solve_cpu),
+        reference_row(rows.solve_reference),
+    ),
     meta=_solve_meta,
     gradient=Gradient(gradient.save_solve, gradient.solve_gradient(_ADJOINT)),
 )
@@ -178,7 +187,11 @@ _LINEAR = Op(
     "ridge_linear",
     "(Tensor P, Tensor W, Tensor y, Tensor lam, bool refine, bool keep)"
     " -> (Tensor w, Tensor X, Tensor residual, Tensor factor)",
-    rows=(cpu_row(_cpu_why_not, _linear(rows.solve_cpu)), reference_row(_linear(rows.solve_reference))),
+    rows=(
+        triton_row(triton.why_not, _linear(triton.solve)),
+        cpu_row(_cpu_why_not, _linear(rows.solve_cpu)),
+        reference_row(_linear(rows.solve_reference)),
+    ),
     meta=_linear_meta,
     gradient=Gradient(gradient.save_linear, gradient.linear_gradient(_ADJOINT)),
 )
