@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ __all__ = [
     "FocalRegressionLoss",
     "LRN",
     "ReLULRNMaxPool",
+    "RidgeRegression",
     "ShrinkageLoss",
     "SquareLoss",
     "TruncatedLoss",
@@ -173,3 +176,21 @@ class SquareLoss(nn.Module):
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
         return f"reduction={self.reduction!r}"
+
+
+class RidgeRegression(nn.Module):
+    """``ops.ridge_solve`` with its own λ, fixed or learnt as log λ (DCFST eq. 1)."""
+
+    def __init__(self, lam: float = 0.1, refine: bool = False, learn_lam: bool = False) -> None:
+        super().__init__()
+        self.lam, self.refine = lam, refine
+        self.log_lam = nn.Parameter(torch.tensor(math.log(lam))) if learn_lam else None
+
+    def forward(self, samples: Tensor, target: Tensor) -> Tensor:
+        """Weights (…, D, M) of samples (…, N, D) and targets (…, N, M)."""
+        lam = self.lam if self.log_lam is None else self.log_lam.exp()
+        return ops.ridge_solve(samples, target, lam, self.refine)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"lam={self.lam}, refine={self.refine}, learn_lam={self.log_lam is not None}"

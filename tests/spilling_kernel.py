@@ -4,6 +4,7 @@ import json
 
 import triton
 import triton.language as tl
+
 from fasttrack.kernels._aot import Build, resources
 
 

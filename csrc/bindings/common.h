@@ -39,7 +39,8 @@ T* at(uintptr_t address) {
   X(lrn)                \
   X(pca)                \
   X(regression_loss)    \
-  X(response_peak)
+  X(response_peak)      \
+  X(ridge_solve)
 // clang-format on
 
 #define FT_BINDING(op) void bind_##op(py::module_& m);

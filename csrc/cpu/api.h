@@ -9,6 +9,7 @@
 #include "pca.h"
 #include "regression_loss.h"
 #include "response_peak.h"
+#include "ridge_solve.h"
 
 // clang-format off
 #define FT_CPU_ENTRIES(X)                                    \
@@ -28,7 +29,9 @@
   X(lrn, LrnArgs)                                            \
   X(pca_product, PcaProductArgs)                             \
   X(regression_loss, RegressionLossArgs)                     \
-  X(response_peak, ResponsePeakArgs)
+  X(response_peak, ResponsePeakArgs)                         \
+  X(ridge_adjoint, RidgeAdjointArgs)                         \
+  X(ridge_solve, RidgeSolveArgs)
 // clang-format on
 
 namespace ft {

@@ -1,6 +1,7 @@
 """The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
 
 from fasttrack.ops.conv_batch import ConvRegressionBatch
+from fasttrack.ops.conv_device_run import ConvDeviceRun, DeviceResult
 from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
 from fasttrack.ops.conv_regression import conv_regression
 from fasttrack.ops.correlation_filter import (
@@ -20,13 +21,16 @@ from fasttrack.ops.lrn import lrn, relu_lrn_maxpool
 from fasttrack.ops.pca import PCAModel, pca_apply, pca_fit
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
 from fasttrack.ops.response_peak import ResponsePeak, response_peak
+from fasttrack.ops.ridge_solve import ridge_linear, ridge_solve
 
 __all__ = [
     "AdamState",
     "ConvRegressionBatch",
+    "ConvDeviceRun",
     "ConvRegressionProblem",
     "ConvRegressionResult",
     "CorrelationFilter",
+    "DeviceResult",
     "FeatureSpectra",
     "PCAModel",
     "ResponsePeak",
@@ -46,6 +50,8 @@ __all__ = [
     "pca_fit",
     "relu_lrn_maxpool",
     "response_peak",
+    "ridge_linear",
+    "ridge_solve",
     "shrinkage_loss",
     "square_loss",
     "truncated_loss",
