@@ -6,9 +6,8 @@ from torch import Tensor
 
 from fasttrack import native, nn, ops
 from fasttrack.errors import BackendUnavailable, RangeError, ShapeError
-from fasttrack.spec._conv_problem import Optimization, run_problem
 from fasttrack.spec.base import Tolerance
-from fasttrack.spec.conv_regression import conv_regression
+from fasttrack.spec.conv_regression import conv_regression, run_problem
 
 REASON = native.triton_why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -42,9 +41,8 @@ def problem(frames: int = 1, loss=LOSSES[0], decay: float = 0.3, channels: int =
 def truth_of(p, weight: Tensor, bias: Tensor, steps: int, optimizer: str, lr: float, tolerance=None, evaluate=True):
     """The same optimisation in float64."""
     maps, targets = [f.features.cpu().double() for f in p.frames], [y.cpu().double() for y in p.targets]
-    how = Optimization(weight.cpu().double(), bias.cpu().double(), steps, optimizer, lr, tolerance, evaluate)
-    got = run_problem(maps, targets, *p.loss.kernel_form(), p.weight_decay, how)
-    return got.weight, got.bias, got.steps, got.history, got.state
+    start = weight.cpu().double(), bias.cpu().double(), *p.loss.kernel_form(), p.weight_decay, optimizer, lr, steps
+    return run_problem(maps, targets, *start, tolerance, evaluate)
 
 
 def start(channels: int = 5, kernel=(7, 5)):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from fasttrack import dispatch, native
-from fasttrack.dispatch import Row
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops import conv_device_run as device
+from fasttrack.ops._conv_run_cuda import CUDA_ROW
 from fasttrack.ops._rows import cpu_row, reference_row, triton_row
 from fasttrack.ops.conv_regression import aligned
 from fasttrack.ops.feature_spectra import FeatureSpectra, check_weight
@@ -245,25 +245,12 @@ def _run_reference(problems: Sequence[Problem], starts: Sequence[Optimization]) 
     return outcomes
 
 
-def _in_turn(row: Row) -> Row:
-    """The row of a backend that runs one problem at a time, trains no reduction and knows no patience."""
-
-    def why_not(problems: Sequence[Problem], starts: Sequence[Optimization]) -> str | None:
-        if any(how.reduction is not None for how in starts):
-            return "trains no reduction"
-        reasons = (row.why_not(problem, how.optimizer) for problem, how in zip(problems, starts, strict=True))
-        return next((reason for reason in reasons if reason is not None), None)
-
-    def run(problems: Sequence[Problem], starts: Sequence[Optimization]) -> list[Outcome]:
-        outcomes = []
-        for problem, how in zip(problems, starts, strict=True):
-            rest = how.steps, how.optimizer, how.lr, how.tolerance, how.evaluate, how.state
-            weight, bias, taken, history, state = row.run(problem, how.weight, how.bias, *rest)
-            outcomes.append(Outcome(weight, bias, None, taken, history, state, stalled=False))
-        return outcomes
-
-    return Row(row.backend, why_not, run, row.unavailable)
-
-
-_TRITON = _in_turn(triton_row(device.why_not, device.run_triton))
-dispatch.register(_OP, (_TRITON, cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)))
+dispatch.register(
+    _OP,
+    (
+        CUDA_ROW,
+        triton_row(device.why_not, device.run_triton),
+        cpu_row(_cpu_why_not, _run_cpu),
+        reference_row(_run_reference),
+    ),
+)

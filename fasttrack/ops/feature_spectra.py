@@ -10,14 +10,7 @@ from torch import Tensor
 from fasttrack import dispatch, native
 from fasttrack.ops import _checks as check
 from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
-from fasttrack.ops.conv_regression import (
-    aligned,
-    check_kernel,
-    check_reduction,
-    composed,
-    conv_regression,
-    tile_of,
-)
+from fasttrack.ops.conv_regression import aligned, check_kernel, check_reduction, composed, conv_regression, tile_of
 
 __all__ = ["FLOATS", "FeatureSpectra", "check_weight"]
 
