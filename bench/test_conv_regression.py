@@ -10,7 +10,7 @@ from fasttrack import nn, ops
 from fasttrack.spec.base import Tolerance
 from fasttrack.spec.conv_regression import SPECS, conv_regression
 
-CASES = [case for case in SPECS[0].cases if case.bench]
+CASES = [case for case in SPECS[0].cases if case.bench and "reduced" not in case.name]
 DECAY, RATE, THRESHOLD, A = 0.1, 1e-4, 0.1, 1.0
 STEPS = 4  # per timed call
 # After a few steps Adam moves each weight by about the rate whatever the size of its gradient; a gradient near
@@ -87,6 +87,23 @@ class TorchFft:
         return self.w
 
     def iterate(self):
+        gradient, bias_gradient = self.gradients()
+        gradient = torch.add(gradient, self.w, alpha=2 * DECAY)
+        self.t += 1
+        self.adam(self.w, gradient, self.m, self.v)
+        c1, c2 = 1 - 0.9**self.t, 1 - 0.999**self.t
+        self.mb += (bias_gradient - self.mb) * 0.1
+        self.vb = 0.999 * self.vb + 0.001 * bias_gradient**2
+        self.b -= RATE / c1 * self.mb / ((self.vb / c2) ** 0.5 + 1e-8)
+
+    def adam(self, w, gradient, mean, square):
+        c1, c2 = 1 - 0.9**self.t, 1 - 0.999**self.t
+        mean.lerp_(gradient, 0.1)
+        square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+        w.addcdiv_(mean, square.sqrt().div_(c2**0.5).add_(1e-8), value=-RATE / c1)
+
+    def gradients(self):
+        """Of the loss in the kernel and in the bias."""
         n, m = self.tile
         error = self.respond() - self.y
         slope = 2 * self.square * torch.where(error.abs() > THRESHOLD, error, 0)
@@ -96,16 +113,7 @@ class TorchFft:
         spectrum = torch.fft.rfft2(tiles.reshape(-1, *self.step), s=self.tile).flatten(1).t()  # F, T
         product = torch.bmm(spectrum.conj().unsqueeze(1), self.by_channel).squeeze(1)  # F, C
         gradient = torch.fft.irfft2(product.t().reshape(-1, n, m // 2 + 1), s=self.tile)[:, : self.kh, : self.kw]
-        gradient = torch.add(gradient, self.w, alpha=2 * DECAY)
-        bias_gradient = slope.sum().item()
-        self.t += 1
-        c1, c2 = 1 - 0.9**self.t, 1 - 0.999**self.t
-        self.m.lerp_(gradient, 0.1)
-        self.v.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        self.w.addcdiv_(self.m, self.v.sqrt().div_(c2**0.5).add_(1e-8), value=-RATE / c1)
-        self.mb += (bias_gradient - self.mb) * 0.1
-        self.vb = 0.999 * self.vb + 0.001 * bias_gradient**2
-        self.b -= RATE / c1 * self.mb / ((self.vb / c2) ** 0.5 + 1e-8)
+        return gradient, slope.sum().item()
 
 
 class Ours:
