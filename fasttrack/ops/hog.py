@@ -11,7 +11,7 @@ from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, reference_row
+from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
 from fasttrack.spec import hog as spec
 
 __all__ = ["hog"]
@@ -94,6 +94,16 @@ def _cpu(patches: Tensor, cell_size: int) -> Tensor:
     return out
 
 
+def _gpu_why_not(patches: Tensor, *_: Any) -> str | None:
+    return on_gpu(patches, "patches")
+
+
+def _triton(patches: Tensor, cell_size: int) -> Tensor:
+    from fasttrack.kernels import hog as kernels
+
+    return kernels.hog(patches, cell_size)
+
+
 def _reference(patches: Tensor, cell_size: int) -> Tensor:
     return spec.hog(patches.detach(), cell_size).to(patches.dtype)
 
@@ -105,6 +115,6 @@ def _meta(patches: Tensor, cell_size: int) -> Tensor:
 _OP = Op(
     "hog",
     "(Tensor patches, int cell_size) -> Tensor",
-    rows=(cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
+    rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, reference_row
+from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
 from fasttrack.spec import response_peak as spec
 from fasttrack.spec.response_peak import ResponsePeak
 
@@ -79,6 +79,16 @@ def _cpu(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return position, score, psr
 
 
+def _gpu_why_not(maps: Tensor) -> str | None:
+    return on_gpu(maps, "maps")
+
+
+def _triton(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    from fasttrack.kernels import response_peak as kernels
+
+    return kernels.response_peak(maps)
+
+
 def _result_dtype(maps: Tensor) -> torch.dtype:
     return torch.float64 if maps.dtype == torch.float64 else torch.float32
 
@@ -99,6 +109,6 @@ def _meta(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 _OP = Op(
     "response_peak",
     "(Tensor maps) -> (Tensor position, Tensor score, Tensor psr)",
-    rows=(cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
+    rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
 )
