@@ -1,7 +1,7 @@
 """One frame of a correlation-filter tracker: detection at all scales, then training on one map.
 
 plain: full complex FFTs, one map after the other. rfft: the fastest PyTorch form known: half spectra of all scales
-in one call, sums over channels as real matrix products where that wins. Run on one thread.
+in one call, the model's conjugate kept (an einsum takes 1.2 to 3 times as long as product and sum). One thread.
 """
 
 import pytest
@@ -73,7 +73,7 @@ class Plain:
 
 
 class Rfft(Plain):
-    """Half spectra; the window is multiplied once for all scales, products are summed without temporaries."""
+    """Half spectra of all scales at once; in-place arithmetic where autograd is not in the way."""
 
     def __init__(self, model, lam, kernel, sigma, label, window):
         super().__init__(model, lam, kernel, sigma, label, window)
@@ -97,7 +97,7 @@ class Rfft(Plain):
 
     def detect(self, search):
         z = torch.fft.rfft2(search * self.window)
-        products = torch.einsum("chw,schw->shw", self.template.conj(), z)
+        products = (z * self.conj).sum(1)
         if self.kernel == "linear":
             return torch.fft.irfft2(products.div_(self.b), s=(self.height, self.width))
         energy = self.energy(self.template) + self.energy(z)
@@ -140,6 +140,7 @@ def sides(arguments):
         made[name].template, made[name].b = (
             made[name].whole(t, *y.shape) for t in (ready.template, ready.coefficients)
         )
+    made["rfft"].conj = made["rfft"].template.conj().resolve_conj()
     truth = {"cpu": b[0], "plain": made["plain"].whole(b[0], *y.shape), "rfft": made["rfft"].whole(b[0], *y.shape)}
     return {name: lambda s=side: s.frame(x, search) for name, side in made.items()}, response, truth
 

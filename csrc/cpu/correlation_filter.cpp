@@ -46,11 +46,11 @@ void add_into(float* sum, const float* part, index floats) {
   for (index i = 0; i < floats; i += FT_LANES) store(sum + i, load(sum + i) + load(part + i));
 }
 
-// sum += |x|^2; then x <- scale conj(y) x where there is a label spectrum y.
+// sum += |x|^2, one vector per complex element; then x <- scale conj(y) x where there is a label spectrum y.
 void square(float* x, const float* y, float scale, float* sum, index floats) {
   for (index i = 0; i < floats; i += kComplex) {
     const Complex v = load_complex(x + i);
-    store(sum + i, load(sum + i) + v.re * v.re + v.im * v.im);
+    store(sum + i / 2, load(sum + i / 2) + v.re * v.re + v.im * v.im);
     if (y != nullptr) {
       const Complex label = load_complex(y + i);
       store_complex(x + i, times_conj({scale * v.re, scale * v.im}, label));
@@ -79,13 +79,15 @@ void gaussian(float* map, index cells, double energy, float sigma, index channel
 // Linear: κ sum + λ. Gaussian: y / (k + λ), k the spectrum of the kernel's autocorrelation.
 void finish_training(const CfTrainArgs& a, const MapTransform& t, const float* label, Work& w, float* out) {
   const index floats = t.floats(), group = t.group_floats();
+  const float scale = a.gaussian ? 1.0f : one_over_size(a.maps), offset = a.gaussian ? 0.0f : a.lam;
+  for (index i = 0; i < floats; i += kComplex) {
+    store_complex(w.spectrum + i, {scale * load(w.sum + i / 2) + splat(offset), vf{}});
+  }
   if (!a.gaussian) {
-    const float scale = one_over_size(a.maps);
-    for (index i = 0; i < floats; i += kComplex) store(w.sum + i, scale * load(w.sum + i) + splat(a.lam));
-    for (index g = 0; g < t.groups(); ++g) t.write_real(g, w.sum + g * group, out);
+    for (index g = 0; g < t.groups(); ++g) t.write_real(g, w.spectrum + g * group, out);
     return;
   }
-  t.inverse(w.sum, w.map, w.passes);
+  t.inverse(w.spectrum, w.map, w.passes);
   gaussian(w.map, t.cells(), 2.0 * static_cast<double>(w.map[0]), a.sigma, a.maps.channels);
   t.forward(w.map, t.width(), nullptr, w.spectrum, w.passes);
   for (index i = 0; i < floats; i += kComplex) {
@@ -126,7 +128,7 @@ void train_channel(const CfTrainArgs& a, const MapTransform& t, index target, in
   const float scale = one_over_size(m);
   const index group = t.group_floats();
   t.forward_groups(map_of(m, target, 0, channel), m.stride_row, m.window, next, w.passes, [&](index g, float* bins) {
-    square(bins, a.gaussian ? nullptr : label + g * group, scale, w.sum + g * group, group);
+    square(bins, a.gaussian ? nullptr : label + g * group, scale, w.sum + g * group / 2, group);
     t.write_complex(g, bins, out);
   });
 }

@@ -15,7 +15,7 @@ from fasttrack import native
 from fasttrack.ops import _correlation_filter_gradient as gradient
 from fasttrack.ops._correlation_filter_gradient import wide, windowed
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row
+from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import correlation_filter as spec
 
 __all__ = ["DETECT", "TRAIN", "UPDATE", "fft_size"]
@@ -122,6 +122,50 @@ def _update_cpu(
     return results[0], results[1]
 
 
+def _train_triton_why_not(features: Tensor, *_: Any) -> str | None:
+    return on_gpu(features, "features")
+
+
+def _detect_triton_why_not(template: Tensor, coefficients: Tensor, features: Tensor, *_: Any) -> str | None:
+    return on_gpu(features, "features")
+
+
+def _update_triton_why_not(template: Tensor, *_: Any) -> str | None:
+    return on_gpu(template, "model")
+
+
+def _train_triton(
+    features: Tensor, label: Tensor, window: Tensor | None, lam: float, sigma: float, gaussian: bool
+) -> tuple[Tensor, Tensor]:
+    from fasttrack.kernels import correlation_filter as kernels
+
+    if features.numel() == 0:
+        return _train_meta(features, label, window, lam, sigma, gaussian)
+    w = None if window is None else kernel_input(window)
+    return kernels.train(features.detach(), kernel_input(label), w, lam, sigma, gaussian)
+
+
+def _detect_triton(
+    template: Tensor, coefficients: Tensor, features: Tensor, window: Tensor | None, sigma: float, gaussian: bool
+) -> Tensor:
+    from fasttrack.kernels import correlation_filter as kernels
+
+    if features.numel() == 0:
+        return _detect_meta(template, coefficients, features, window, sigma, gaussian)
+    w = None if window is None else kernel_input(window)
+    a, b = kernel_input(template), kernel_input(coefficients)
+    return kernels.detect(a, b, features.detach(), w, sigma, gaussian).to(features.dtype).contiguous()
+
+
+def _update_triton(
+    template: Tensor, coefficients: Tensor, new_template: Tensor, new_coefficients: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    from fasttrack.kernels import correlation_filter as kernels
+
+    a, b, new_a, new_b = (kernel_input(t) for t in (template, coefficients, new_template, new_coefficients))
+    return kernels.update(a, b, new_a, new_b, rate) if a.numel() else (torch.empty_like(a), torch.empty_like(b))
+
+
 def _pairs(spectra: Tensor) -> Tensor:
     """Complex → real with a last axis of two, in memory of its own."""
     return torch.view_as_real(spectra.resolve_conj()).contiguous()
@@ -175,14 +219,22 @@ TRAIN = Op(
     "correlation_filter_train",
     "(Tensor features, Tensor label, Tensor? window, float lam, float sigma, bool gaussian)"
     " -> (Tensor template, Tensor coefficients)",
-    rows=(cpu_row(_train_why_not, _train_cpu), reference_row(_train_reference)),
+    rows=(
+        triton_row(_train_triton_why_not, _train_triton),
+        cpu_row(_train_why_not, _train_cpu),
+        reference_row(_train_reference),
+    ),
     meta=_train_meta,
     gradient=Gradient(gradient.setup_train, gradient.train_backward),
 )
 DETECT = Op(
     "correlation_filter_detect",
     "(Tensor template, Tensor coefficients, Tensor features, Tensor? window, float sigma, bool gaussian) -> Tensor",
-    rows=(cpu_row(_detect_why_not, _detect_cpu), reference_row(_detect_reference)),
+    rows=(
+        triton_row(_detect_triton_why_not, _detect_triton),
+        cpu_row(_detect_why_not, _detect_cpu),
+        reference_row(_detect_reference),
+    ),
     meta=_detect_meta,
     gradient=Gradient(gradient.setup_detect, gradient.detect_backward),
 )
@@ -190,7 +242,11 @@ UPDATE = Op(
     "correlation_filter_update",
     "(Tensor template, Tensor coefficients, Tensor new_template, Tensor new_coefficients, float rate)"
     " -> (Tensor template_out, Tensor coefficients_out)",
-    rows=(cpu_row(_update_why_not, _update_cpu), reference_row(_update_reference)),
+    rows=(
+        triton_row(_update_triton_why_not, _update_triton),
+        cpu_row(_update_why_not, _update_cpu),
+        reference_row(_update_reference),
+    ),
     meta=_update_meta,
     gradient=Gradient(gradient.setup_update, gradient.update_backward),
 )

@@ -88,7 +88,8 @@ def cf_train(
     when the number of channels or the size changes.
 
     The C++ kernels take sizes without prime factors above 5 (``fft_size``; tested up to 512). Other sizes run on
-    the reference, announced once in the log: correct, but slow (163 takes 7 times as long as 160).
+    the reference, announced once in the log: correct, but slow (163 takes 7 times as long as 160). On the GPU any
+    size runs, with cuFFT for the transforms and Triton kernels for the rest; smooth sizes are the fast ones there too.
 
     Args:
         features: (C, H, W), or (T, C, H, W) for T targets.
