@@ -48,6 +48,5 @@ def test_lrn(benchmark, checked, spec, case, side):
     arguments = case.make()
     benchmark.group = f"{spec.name} {case.name}"
     function = SIDES[spec.name][side]
-    checked(
-        benchmark, lambda: function(**arguments), spec.truth(arguments), spec.tolerance_of(torch.float32), side=side
-    )
+    truth, bound, cost = spec.truth(arguments), spec.tolerance_of(torch.float32), spec.cost(arguments)
+    checked(benchmark, lambda: function(**arguments), truth, bound, cost, side=side)

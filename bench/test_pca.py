@@ -49,7 +49,8 @@ def test_fit(benchmark, checked, case, side):
     truth = comparable(FIT.truth(arguments))
     for got, true in zip(comparable(SIDES[side](**arguments)), truth, strict=True):
         assert Tolerance(1e-3, 1e-3).admits(got, true), "the output to be timed is wrong"
-    benchmark.extra_info.update(side=side)
+    cost = FIT.cost(arguments)
+    benchmark.extra_info.update(side=side, flops=cost.flops, bytes=cost.bytes)
     benchmark.pedantic(lambda: SIDES[side](**arguments), rounds=2 if side == "plain" else 7)
 
 
@@ -66,4 +67,5 @@ def test_apply(benchmark, checked, case, side):
     arguments = case.make()
     benchmark.group = f"pca_apply {case.name}"
     function, bound = APPLY_SIDES[side], APPLY.tolerance_of(torch.float32)
-    checked(benchmark, lambda: function(**arguments), APPLY.truth(arguments), bound, side=side)
+    truth, cost = APPLY.truth(arguments), APPLY.cost(arguments)
+    checked(benchmark, lambda: function(**arguments), truth, bound, cost, side=side)

@@ -70,7 +70,16 @@ struct ConvFrame {
   int64_t height, width;
 };
 
-// A whole optimisation of sum(loss) + weight_decay * |w|^2; weight and bias are updated in place.
+// A reduction A (reduced, channels) trained with the weight: the kernel on the map is A'w. Null `matrix`: none.
+struct ConvReduction {
+  int64_t reduced;  // channels of the weight
+  float* matrix;    // (reduced, channels), updated in place
+  float* moments;   // (2, reduced, channels), as those of the weight
+  double learning_rate;
+  double weight_decay;
+};
+
+// A whole optimisation of sum(loss) + weight_decay * |w|^2; weight, bias and reduction are updated in place.
 struct ConvRunArgs {
   int64_t channels, kernel_h, kernel_w, tile_h, tile_w;
   const ConvFrame* frames;
@@ -81,17 +90,25 @@ struct ConvRunArgs {
   double learning_rate;
   int64_t steps;
   double tolerance;  // stop when the data loss falls below it; negative: never
+  int64_t patience;  // stop when the objective has not fallen by a thousandth for so many steps; 0: never
   bool evaluate;     // measure loss and SNR of the final weight (half an iteration more)
-  float* weight;     // (C, kh, kw)
+  float* weight;     // (C, kh, kw), C = channels or, with a reduction, `reduced`
   float* bias;       // (1,)
+  ConvReduction reduction;
   // Adam's state, read and left as the run ends: both moments of weight and bias, and the steps they have seen.
   float* moments;       // (2, C, kh, kw) first and second moment, or null: start at zero, leave nothing
   float* bias_moments;  // (2,), null with `moments`
   int64_t steps_before;
   double* history;   // out: (steps + 1, 2) of loss and SNR, the iterates in order
-  int64_t* counts;   // out: steps taken, rows of history written
+  int64_t* counts;   // out: steps taken, rows of history written, 1 if `patience` ran out
   float* workspace;  // `*workspace_floats` floats, 64-byte aligned; null: only ask for the size
   int64_t* workspace_floats;
+};
+
+// Optimisations that share nothing; as many as there are threads, or more, run side by side.
+struct ConvRunsArgs {
+  const ConvRunArgs* runs;
+  int64_t count;
 };
 
 }  // namespace ft

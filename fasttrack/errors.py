@@ -18,6 +18,7 @@ __all__ = [
     "FrameError",
     "OutputError",
     "RangeError",
+    "RoiIndexError",
     "ShapeError",
     "SourceError",
     "UnknownName",
@@ -68,6 +69,10 @@ class DeviceError(ArgumentError):
 
 class RangeError(ArgumentError):
     """A value is outside its legal range (this includes NaN)."""
+
+
+class RoiIndexError(RangeError, IndexError):
+    """A region of interest names an image that is not in the batch."""
 
 
 class BoxError(ArgumentError):

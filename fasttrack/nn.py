@@ -14,6 +14,7 @@ __all__ = [
     "CorrelationFilter",
     "FocalRegressionLoss",
     "LRN",
+    "PrRoIPool2D",
     "ReLULRNMaxPool",
     "RidgeRegression",
     "ShrinkageLoss",
@@ -96,6 +97,23 @@ class CorrelationFilter(nn.Module):
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
         return f"lam={self.lam}, kernel={self.kernel!r}, sigma={self.sigma}"
+
+
+class PrRoIPool2D(nn.Module):
+    """``ops.prroi_pool`` with fixed bins and scale; it has no parameters and no state."""
+
+    def __init__(self, pooled_height: int, pooled_width: int, spatial_scale: float) -> None:
+        super().__init__()
+        self.pooled_height, self.pooled_width = int(pooled_height), int(pooled_width)
+        self.spatial_scale = float(spatial_scale)
+
+    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+        """Bin means (K, C, pooled_height, pooled_width) of (N, C, H, W) features over (K, 5) RoIs."""
+        return ops.prroi_pool(features, rois, (self.pooled_height, self.pooled_width), self.spatial_scale)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"{self.pooled_height}, {self.pooled_width}, spatial_scale={self.spatial_scale}"
 
 
 class TruncatedLoss(nn.Module):

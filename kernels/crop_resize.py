@@ -88,6 +88,7 @@ def crop_resize(
     constant: bool,
     gain: Sequence[float],
     offset: Sequence[float],
+    out: Tensor | None = None,
 ) -> Tensor:
     """(K, C, out_h, out_w) float32 samples v·gain + offset of the windows ``boxes`` (K, 4) of a uint8 frame.
 
@@ -99,9 +100,11 @@ def crop_resize(
         constant: the frame goes on in black; else its edge pixels are repeated.
         gain: factor per channel.
         offset: added per channel.
+        out: contiguous result to overwrite, or None for a new one.
     """
     count, channels = boxes.shape[0], len(gain)
-    out = torch.empty((count, channels, out_h, out_w), dtype=torch.float32, device=frame.device)
+    if out is None:
+        out = torch.empty((count, channels, out_h, out_w), dtype=torch.float32, device=frame.device)
     if count == 0:
         return out
     config = launch_config(

@@ -12,8 +12,9 @@ from torch import Tensor
 from fasttrack import nn, ops
 from fasttrack.errors import BackendUnavailable, DtypeError, RangeError, ShapeError
 from fasttrack.ops.conv_regression import _FEATURES_GRADIENT, _WEIGHT_GRADIENT
+from fasttrack.spec._conv_problem import Optimization, run_problem
 from fasttrack.spec.base import Tolerance
-from fasttrack.spec.conv_regression import SPECS, conv_regression, run_problem
+from fasttrack.spec.conv_regression import SPECS, conv_regression
 
 BOTH = pytest.mark.parametrize("backend", ["reference", "cpu"])
 CASES = {case.name: case for case in SPECS[0].cases}
@@ -47,12 +48,15 @@ def problem(frames: int = 1, loss=LOSSES[0], decay: float = 0.3, channels: int =
     return ops.ConvRegressionProblem(maps, targets, loss, decay)
 
 
-def truth_of(p, weight: Tensor, bias: Tensor, steps: int, optimizer: str, lr: float, tolerance=None):
-    """The same optimisation in float64."""
+def truth_of(p, weight: Tensor, bias: Tensor, steps: int, optimizer: str, lr: float, reduction=None, **options):
+    """The same optimisation in float64: weight, bias, steps, history, reduction."""
     maps, targets = [f.features.double() for f in p.frames], [y.double() for y in p.targets]
     form = p.loss.kernel_form()
-    start = weight.double(), bias.double()
-    return run_problem(maps, targets, *start, *form, p.weight_decay, optimizer, lr, steps, tolerance)[:4]
+    if reduction is not None:
+        options["reduction"] = reduction.double()
+    how = Optimization(weight.double(), bias.double(), steps, optimizer, lr, **options)
+    got = run_problem(maps, targets, *form, p.weight_decay, how)
+    return got.weight, got.bias, got.steps, got.history, got.reduction
 
 
 @BOTH
@@ -183,7 +187,7 @@ def test_run_against_float64(loss, frames, optimizer, lr, poisoned):
     p = problem(frames, loss)
     weight, bias = 0.01 * normal(5, 7, 5, seed=9), torch.tensor([0.1])
     got = p.run(weight, bias, 20, optimizer, lr, backend="cpu")
-    w, b, steps, history = truth_of(p, weight, bias, 20, optimizer, lr)
+    w, b, steps, history, _ = truth_of(p, weight, bias, 20, optimizer, lr)
     assert (got.steps, steps, got.history.shape) == (20, 20, (21, 2))
     bound = Tolerance(5e-6, 2e-5, witness="5e-7, 2e-6 on the weight, focal loss")
     assert bound.admits(got.weight, w)
@@ -218,7 +222,7 @@ def test_conjugate_gradient_steps_are_the_reference_s():
     p = problem(2)
     weight, bias = 0.01 * normal(5, 7, 5, seed=9), torch.tensor([0.1])
     got = p.run(weight, bias, 6, "cg", backend="cpu")
-    w, _, steps, history = truth_of(p, weight, bias, 6, "cg", 0.0)
+    w, _, steps, history, _ = truth_of(p, weight, bias, 6, "cg", 0.0)
     assert (got.steps, steps) == (6, 6)
     assert relative(got.weight, w) < 1e-5
     assert relative(got.history, history) < 1e-5
@@ -362,7 +366,8 @@ def test_every_instruction_set(isa):
     code = """
 import torch
 from fasttrack import native, nn, ops
-from fasttrack.spec.conv_regression import conv_regression, run_problem
+from fasttrack.spec._conv_problem import Optimization, run_problem
+from fasttrack.spec.conv_regression import conv_regression
 assert native.lib().isa() == %r
 torch.manual_seed(0)
 rel = lambda a, b: float((a.double() - b).norm() / b.norm())
@@ -379,9 +384,14 @@ for loss in (nn.TruncatedLoss(), nn.ShrinkageLoss()):
     p = ops.ConvRegressionProblem(list(x), [y, y], loss, 0.1)
     for kind in ("adam", "cg"):
         r = p.run(0.01 * w, b, 5, kind, 1e-3, backend="cpu")
-        start = (0.01 * w.double(), b.double())
-        t = run_problem(list(x.double()), [y.double()] * 2, *start, *loss.kernel_form(), 0.1, kind, 1e-3, 5)
-        assert rel(r.weight, t[0]) < 2e-5 and rel(r.history, t[3]) < 2e-5
+        how = Optimization(0.01 * w.double(), b.double(), 5, kind, 1e-3)
+        t = run_problem(list(x.double()), [y.double()] * 2, *loss.kernel_form(), 0.1, how)
+        assert rel(r.weight, t.weight) < 2e-5 and rel(r.history, t.history) < 2e-5
+    a, small = torch.randn(11, 19) / 4, torch.randn(11, 8, 6) / 100
+    how = Optimization(small.double(), b.double(), 5, "adam", 1e-3, reduction=a.double(), reduction_lr=2e-3)
+    t = run_problem(list(x.double()), [y.double()] * 2, *loss.kernel_form(), 0.1, how)
+    r = p.run(small, b, 5, "adam", 1e-3, reduction=a, reduction_lr=2e-3, backend="cpu")
+    assert rel(r.weight, t.weight) < 2e-5 and rel(r.reduction, t.reduction) < 2e-5
 """
     from fasttrack import native
 

@@ -143,6 +143,55 @@ def test_same_result_on_any_number_of_threads():
 
 
 @BOTH
+@pytest.mark.parametrize("border", ["replicate", "constant"])
+def test_out_is_overwritten_and_returned(backend, border):
+    frame, boxes = frame_of(), box((-3.5, 2.25, 30, 21), (5, 5, 34, 24))
+    arguments = {"frame": frame, "boxes": boxes, "size": (13, 19), "border": border, "mean": 100.0, "std": 50.0}
+    out = torch.full((2, 3, 13, 19), float("nan"))
+    assert ops.crop_resize(**arguments, out=out, backend=backend) is out
+    assert torch.equal(out, ops.crop_resize(**arguments, backend=backend))
+    view = torch.full((4, 3, 13, 19), -7.0)
+    ops.crop_resize(**arguments, out=view[1:3], backend=backend)
+    assert torch.equal(view[1:3], out)
+    assert (view[[0, 3]] == -7).all()
+    kept = out.clone()
+    with pytest.raises(BoxError):
+        ops.crop_resize(frame, box((1, 1, 4, 4), (1, 1, -1, 4)), (13, 19), out=out, backend=backend)
+    assert torch.equal(out, kept)
+
+
+def test_out_under_compile():
+    frame, boxes = frame_of(), box((-3.5, 2.25, 30, 21))
+
+    def crop(frame, boxes, out):
+        return ops.crop_resize(frame, boxes, (13, 19), out=out) + 1
+
+    out = torch.zeros(1, 3, 13, 19)
+    got = torch.compile(crop, fullgraph=True, backend="aot_eager")(frame, boxes, out)
+    wanted = ops.crop_resize(frame, boxes, (13, 19))
+    assert torch.equal(out, wanted)
+    assert torch.equal(got, wanted + 1)
+
+
+def test_messages_of_out():
+    frame, boxes = frame_of(), box((1, 1, 4, 4))
+    with pytest.raises(ShapeError, match=r"out must be contiguous, of shape \(1, 3, 5, 5\), got shape \(1, 3, 5, 6\)"):
+        ops.crop_resize(frame, boxes, 5, out=torch.empty(1, 3, 5, 6))
+    with pytest.raises(ShapeError, match=r"out must be contiguous, .* strides \(75, 1, 15, 3\)"):
+        ops.crop_resize(frame, boxes, 5, out=torch.empty(1, 3, 5, 5).contiguous(memory_format=torch.channels_last))
+    with pytest.raises(DtypeError, match=r"crop_resize: out must be float32, got torch.float64"):
+        ops.crop_resize(frame, boxes, 5, out=torch.empty(1, 3, 5, 5, dtype=torch.float64))
+    with pytest.raises(DeviceError, match=r"out must be on the device of frame, cpu, got meta"):
+        ops.crop_resize(frame, boxes, 5, out=torch.empty(1, 3, 5, 5, device="meta"))
+    with pytest.raises(ArgumentError, match=r"out must be a tensor that asks for no gradient"):
+        ops.crop_resize(frame, boxes, 5, out=torch.empty(1, 3, 5, 5, requires_grad=True))
+    store = torch.zeros(4096, dtype=torch.uint8)
+    with pytest.raises(ArgumentError, match=r"out must be memory of its own, got memory of frame or boxes"):
+        shared = store[: 3 * 25 * 4].view(torch.float32).view(1, 3, 5, 5)
+        ops.crop_resize(store[1024:].view(32, 32, 3), boxes, 5, out=shared)
+
+
+@BOTH
 def test_bad_boxes(backend):
     frame = frame_of()
     for bad in ((float("nan"), 0, 4, 4), (0, float("inf"), 4, 4), (0, 0, 0, 4), (0, 0, 4, -1), (0, 0, float("nan"), 1)):

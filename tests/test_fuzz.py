@@ -35,7 +35,7 @@ def hostile_tensor(value, generator):
         return int(torch.randint(n, (), generator=generator))
 
     axis = pick(value.dim()) if value.dim() else 0
-    flat = value.clone()
+    flat = value.clone(memory_format=torch.contiguous_format)
     kind = pick(14)
     if kind <= 2 and value.numel() and value.is_floating_point():
         flat.view(-1)[pick(value.numel())] = (float("nan"), float("inf"), -float("inf"))[kind]

@@ -161,6 +161,8 @@ def test_messages():
         ops.lrn(x[0])
     with pytest.raises(DtypeError, match=r"lrn: x must be float32 or .*got torch.int64"):
         ops.lrn(x.long())
+    with pytest.raises(ShapeError, match=r"x must be \(B, C, H, W\) with C, H, W ≥ 1, got shape \(1, 0, 5, 6\)"):
+        ops.lrn(x[:, :0])
     with pytest.raises(ShapeError, match=r"H and W at least pool = 6, got shape \(1, 3, 5, 6\)"):
         ops.relu_lrn_maxpool(x, pool=6)
     for name in ("size", "pool", "stride"):

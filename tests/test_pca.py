@@ -131,6 +131,9 @@ def test_messages_of_the_ops():
             with pytest.raises(RangeError, match=r"samples must be finite \(their squares too\), got NaN or inf"):
                 ops.pca_fit(wrong, 2, backend=backend)
     model = ops.pca_fit(samples, 2)
+    for wrong in (None, (), model[:1], "ab"):
+        with pytest.raises(DtypeError, match=r"pca_apply: model must be a PCAModel"):
+            ops.pca_apply(samples, wrong)
     with pytest.raises(ShapeError, match=r"pca_apply: x must be \(N, 3\) or \(B, 3, H, W\), got shape \(5, 2\)"):
         ops.pca_apply(samples[:, :2], model)
     with pytest.raises(ShapeError, match=r"model.mean must be \(3,\), got shape \(2,\)"):

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -31,6 +32,7 @@ T* at(uintptr_t address) {
 // One file per op, one line here.
 // clang-format off
 #define FT_BINDINGS(X)  \
+  X(color_names)        \
   X(conv_regression)    \
   X(correlation_filter) \
   X(crop_resize)        \
@@ -38,6 +40,7 @@ T* at(uintptr_t address) {
   X(hog)                \
   X(lrn)                \
   X(pca)                \
+  X(prroi_pool)         \
   X(regression_loss)    \
   X(response_peak)      \
   X(ridge_solve)

@@ -58,46 +58,64 @@ void conv_features_gradient(const std::vector<int64_t>& shape, uintptr_t respons
 
 using FrameTuple = std::tuple<uintptr_t, uintptr_t, int64_t, int64_t>;  // spectra, target, height, width
 
-// One optimisation; a null workspace only asks for its size in floats. Returns (size, steps, rows of history).
-py::tuple conv_run(const std::vector<int64_t>& kernel_and_tile, const std::vector<FrameTuple>& frames,
-                   const std::tuple<int, float, float>& loss, double weight_decay, int optimizer, double learning_rate,
-                   int64_t steps, double tolerance, bool evaluate, uintptr_t weight, uintptr_t bias, uintptr_t moments,
-                   uintptr_t bias_moments, int64_t steps_before, uintptr_t history, uintptr_t workspace) {
-  std::vector<ConvFrame> list;
-  for (const auto& [spectra, target, height, width] : frames) {
-    list.push_back({at<const float>(spectra), at<const float>(target), height, width});
+// One optimisation as Python describes it, with what its arguments point to.
+struct ConvRunCall {
+  explicit ConvRunCall(const py::dict& d) {
+    const auto number = [&](const char* key) { return d[key].cast<int64_t>(); };
+    const auto real = [&](const char* key) { return d[key].cast<double>(); };
+    const auto memory = [&](const char* key) { return at<float>(d[key].cast<uintptr_t>()); };
+    const auto kernel = d["kernel"].cast<std::tuple<int64_t, int64_t>>();
+    const auto tile = d["tile"].cast<std::tuple<int64_t, int64_t>>();
+    const auto loss = d["loss"].cast<std::tuple<int, float, float>>();
+    for (const auto& [spectra, target, height, width] : d["frames"].cast<std::vector<FrameTuple>>()) {
+      frames.push_back({at<const float>(spectra), at<const float>(target), height, width});
+    }
+    args.channels = number("channels");
+    std::tie(args.kernel_h, args.kernel_w) = kernel;
+    std::tie(args.tile_h, args.tile_w) = tile;
+    args.loss = {static_cast<Loss>(std::get<0>(loss)), std::get<1>(loss), std::get<2>(loss)};
+    args.weight_decay = real("weight_decay");
+    args.optimizer = static_cast<ConvOptimizer>(number("optimizer"));
+    args.learning_rate = real("lr");
+    args.steps = number("steps");
+    args.tolerance = real("tolerance");
+    args.patience = number("patience");
+    args.evaluate = d["evaluate"].cast<bool>();
+    args.weight = memory("weight");
+    args.bias = memory("bias");
+    args.reduction = {number("reduced"), memory("reduction"), memory("reduction_moments"), real("reduction_lr"),
+                      real("reduction_decay")};
+    args.moments = memory("moments");
+    args.bias_moments = memory("bias_moments");
+    args.steps_before = number("steps_before");
+    args.history = at<double>(d["history"].cast<uintptr_t>());
+    args.workspace = memory("workspace");
   }
-  int64_t counts[2] = {0, 0}, floats = 0;
-  const std::vector<int64_t>& k = kernel_and_tile;
-  const LossParams params{static_cast<Loss>(std::get<0>(loss)), std::get<1>(loss), std::get<2>(loss)};
-  const ConvRunArgs args{k[0],
-                         k[1],
-                         k[2],
-                         k[3],
-                         k[4],
-                         list.data(),
-                         static_cast<int64_t>(list.size()),
-                         params,
-                         weight_decay,
-                         static_cast<ConvOptimizer>(optimizer),
-                         learning_rate,
-                         steps,
-                         tolerance,
-                         evaluate,
-                         at<float>(weight),
-                         at<float>(bias),
-                         at<float>(moments),
-                         at<float>(bias_moments),
-                         steps_before,
-                         at<double>(history),
-                         counts,
-                         at<float>(workspace),
-                         &floats};
+
+  std::vector<ConvFrame> frames;
+  int64_t counts[3] = {0, 0, 0}, floats = 0;
+  ConvRunArgs args{};
+};
+
+// Optimisations that share nothing. A null workspace in any only asks for the sizes. Per run: (floats of workspace,
+// steps, rows of history, 1 if patience ran out).
+py::list conv_runs(const std::vector<py::dict>& runs) {
+  std::vector<ConvRunCall> calls(runs.begin(), runs.end());
+  std::vector<ConvRunArgs> args;
+  for (ConvRunCall& call : calls) {
+    call.args.frames = call.frames.data();
+    call.args.frame_count = static_cast<int64_t>(call.frames.size());
+    call.args.counts = call.counts;
+    call.args.workspace_floats = &call.floats;
+    args.push_back(call.args);
+  }
   {
     py::gil_scoped_release release;
-    kernels().conv_run(args);
+    kernels().conv_runs({args.data(), static_cast<int64_t>(args.size())});
   }
-  return py::make_tuple(floats, counts[0], counts[1]);
+  py::list out;
+  for (const ConvRunCall& c : calls) out.append(py::make_tuple(c.floats, c.counts[0], c.counts[1], c.counts[2]));
+  return out;
 }
 
 }  // namespace
@@ -110,7 +128,7 @@ void bind_conv_regression(py::module_& m) {
   m.def("conv_direct", &conv_direct);
   m.def("conv_weight_gradient", &conv_weight_gradient);
   m.def("conv_features_gradient", &conv_features_gradient);
-  m.def("conv_run", &conv_run);
+  m.def("conv_runs", &conv_runs);
 }
 
 }  // namespace ft

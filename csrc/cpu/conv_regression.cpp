@@ -5,31 +5,11 @@
 
 #include "cpu/conv_tiles.h"
 #include "cpu/threads.h"
+#include "cpu/transpose.h"
 
 namespace ft {
 namespace FT_ISA {
 namespace {
-
-// Transposes FT_LANES vectors in place: interleaving first and second half log2(FT_LANES) times.
-FT_INLINE void transpose(vf* x) {
-  for (int step = 1; step < FT_LANES; step *= 2) {
-    vf y[FT_LANES];
-    for (int i = 0; i < FT_LANES / 2; ++i) {
-      const vf a = x[i], b = x[i + FT_LANES / 2];
-#if FT_LANES == 4
-      y[2 * i] = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-      y[2 * i + 1] = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#elif FT_LANES == 8
-      y[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-      y[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-      y[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      y[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#endif
-    }
-    for (int i = 0; i < FT_LANES; ++i) x[i] = y[i];
-  }
-}
 
 // `lines` lines of `count` neighbouring floats of each of FT_LANES channels, into a window with FT_LANES floats per
 // position. Blocks of a line go outermost: the window is then written as FT_LANES streams.
@@ -43,10 +23,7 @@ void gather_lines(const float* from, const Lines& l, float* to) {
   for (; i + FT_LANES <= l.count; i += FT_LANES) {
     for (index line = 0; line < l.lines; ++line) {
       const float* at = from + line * l.line_map + i;
-      vf x[FT_LANES];
-      for (int lane = 0; lane < FT_LANES; ++lane) x[lane] = load(at + lane * l.channel);
-      transpose(x);
-      for (int j = 0; j < FT_LANES; ++j) store(to + line * l.line_window + (i + j) * l.step, x[j]);
+      transpose(at, l.channel, to + line * l.line_window + i * l.step, l.step);
     }
   }
   for (; i < l.count; ++i) {

@@ -2,9 +2,11 @@
 //
 // Each thread owns a share of the channel blocks, of the frequencies and of the groups of tiles; sums are
 // kept per block and per group and added in one order, so the result does not depend on the thread count.
-#include <cmath>
+#include <memory>
+#include <vector>
 
 #include "conv_regression.h"
+#include "cpu/conv_adam.h"
 #include "cpu/conv_run.h"
 #include "cpu/threads.h"
 
@@ -12,42 +14,120 @@ namespace ft {
 namespace FT_ISA {
 namespace {
 
-// torch.optim.Adam's update of one column of weights (betas 0.9 and 0.999, eps 1e-8), in its order of operations.
-struct Adam {
-  double learning_rate;
-  float step_size = 0, root_correction = 1;
-
-  void at(int64_t step) {  // step counts from 1
-    const double first = 1.0 - std::pow(0.9, static_cast<double>(step));
-    const double second = 1.0 - std::pow(0.999, static_cast<double>(step));
-    step_size = static_cast<float>(learning_rate / first);
-    root_correction = static_cast<float>(std::sqrt(second));
+// How Adam or gradient descent moves weight, reduction and bias by one step.
+class Descent {
+ public:
+  explicit Descent(ConvRun& run)
+      : run_(run),
+        adaptive_(run.args.optimizer == ConvOptimizer::Adam),
+        adam_{run.args.learning_rate},
+        reduction_adam_{run.args.reduction.learning_rate},
+        decay_(static_cast<float>(2.0 * run.args.weight_decay)),
+        reduction_decay_(static_cast<float>(2.0 * run.args.reduction.weight_decay)),
+        bias_(*run.args.bias) {
+    if (run.args.bias_moments != nullptr)
+      bias_mean_ = run.args.bias_moments[0], bias_square_ = run.args.bias_moments[1];
   }
-  void update_all(float scale, float decay, const float* __restrict gradient, index count, float* __restrict weight,
-                  float* __restrict mean, float* __restrict square) const {
-    for (index i = 0; i < count; ++i) {
-      weight[i] = update(weight[i], gradient[i] * scale + decay * weight[i], mean[i], square[i]);
+
+  float bias() const { return bias_; }
+  void keep_bias() const {
+    *run_.args.bias = bias_;
+    if (run_.args.bias_moments == nullptr) return;
+    run_.args.bias_moments[0] = bias_mean_;
+    run_.args.bias_moments[1] = bias_square_;
+  }
+
+  // The spectra of the kernel on the map, of this thread's blocks.
+  void transform(int me, int all) const {
+    const Share blocks = share(run_.base.blocks, me, all);
+    if (run_.reduces) {
+      run_.reduction.turn(blocks);
+      run_.reduction.compose(run_.weight, blocks);
+    }
+    const float* lanes = run_.reduces ? run_.reduction.composed : run_.weight;
+    for (index b = blocks.first; b < blocks.last; ++b) run_.weight_forward(lanes, b, me);
+  }
+
+  void sum_squares(int me, int all) const {
+    const Share blocks = share(run_.kernel.blocks, me, all), wide = share(run_.base.blocks, me, all);
+    for (index b = blocks.first; b < blocks.last; ++b) run_.sum_squares(b);
+    for (index b = wide.first; run_.reduces && b < wide.last; ++b) run_.sum_reduction_squares(b);
+  }
+
+  // One update from the spectrum of the gradient; then, where `more`, the next spectra. `step` counts from 1.
+  void update(int64_t step, float bias_gradient, bool more, int me, int all) {
+    adam_.at(step);
+    reduction_adam_.at(step);
+    bias_ = adaptive_ ? adam_.update(bias_, bias_gradient, bias_mean_, bias_square_)
+                      : bias_ - static_cast<float>(adam_.learning_rate) * bias_gradient;
+    if (run_.reduces) {
+      update_reduced(me, all);
+      if (more) transform(me, all);
+      return;
+    }
+    const Share blocks = share(run_.base.blocks, me, all);
+    const index count = run_.base.kv * run_.base.ku * FT_LANES;
+    for (index b = blocks.first; b < blocks.last; ++b) {
+      const index at = b * run_.block_floats;
+      move(adam_, decay_, run_.gradient_inverse(b, me), count, run_.weight + at, run_.mean + at, run_.square + at);
+      if (run_.args.patience > 0) run_.sum_squares(b);
+      if (more) run_.weight_forward(run_.weight, b, me);
     }
   }
-  FT_INLINE float update(float weight, float gradient, float& mean, float& square) const {
-    mean += (gradient - mean) * static_cast<float>(1.0 - 0.9);
-    square = square * 0.999f + gradient * gradient * static_cast<float>(1.0 - 0.999);
-    return weight - step_size * mean / (__builtin_sqrtf(square) / root_correction + 1e-8f);
+
+ private:
+  void move(const Adam& adam, float decay, const float* gradient, index count, float* w, float* mean,
+            float* square) const {
+    if (adaptive_) {
+      adam.update_all(run_.scale, decay, gradient, count, w, mean, square);
+    } else {
+      const float rate = static_cast<float>(adam.learning_rate);
+      for (index i = 0; i < count; ++i) w[i] -= rate * (gradient[i] * run_.scale + decay * w[i]);
+    }
   }
+
+  // The gradient in A needs the old weight, that in w the whole gradient and the old A (which `turned` keeps).
+  void update_reduced(int me, int all) const {
+    const Reduction& r = run_.reduction;
+    float* slopes = run_.slopes(me);
+    const Share wide = share(run_.base.blocks, me, all), narrow = share(run_.kernel.blocks, me, all);
+    for (index b = wide.first; b < wide.last; b += Reduction::kBlocksAtOnce) {
+      const index count = std::min(Reduction::kBlocksAtOnce, wide.last - b), at = b * r.block_floats();
+      for (index i = b; i < b + count; ++i) run_.gradient_inverse(i, r.gradient + i * run_.block_floats, me);
+      r.slope(run_.weight, b, count, slopes);
+      move(reduction_adam_, reduction_decay_, slopes, count * r.block_floats(), r.lanes + at, r.mean + at,
+           r.square + at);
+    }
+#pragma omp barrier
+    for (index b = narrow.first; b < narrow.last; b += Reduction::kBlocksAtOnce) {
+      const index count = std::min(Reduction::kBlocksAtOnce, narrow.last - b);
+      r.weight_slope(b, count, slopes);
+      for (index i = 0; i < count; ++i) {
+        const index at = (b + i) * run_.block_floats, floats = run_.base.kv * run_.base.ku * FT_LANES;
+        const float* slope = slopes + i * run_.block_floats;
+        move(adam_, decay_, slope, floats, run_.weight + at, run_.mean + at, run_.square + at);
+      }
+    }
+    if (run_.args.patience > 0) sum_squares(me, all);
+#pragma omp barrier
+  }
+
+  ConvRun& run_;
+  const bool adaptive_;
+  Adam adam_, reduction_adam_;
+  const float decay_, reduction_decay_;
+  float bias_, bias_mean_ = 0, bias_square_ = 0;
 };
 
 void descend(ConvRun& run) {
   const ConvRunArgs& args = run.args;
-  Adam adam{args.learning_rate};
-  const bool moments = args.optimizer == ConvOptimizer::Adam;
-  const float decay = static_cast<float>(2.0 * args.weight_decay), rate = static_cast<float>(args.learning_rate);
-  float bias = *args.bias, bias_mean = 0, bias_square = 0;
-  if (args.bias_moments != nullptr) bias_mean = args.bias_moments[0], bias_square = args.bias_moments[1];
-#pragma omp parallel firstprivate(adam, bias, bias_mean, bias_square)
+#pragma omp parallel
   {
     const int me = thread(), all = threads();
-    const Share blocks = share(run.base.blocks, me, all);
-    for (index b = blocks.first; b < blocks.last; ++b) run.weight_forward(run.weight, b, me);
+    Descent descent(run);  // every thread steps the bias for itself
+    Progress progress{args.patience};
+    descent.transform(me, all);
+    if (args.patience > 0) descent.sum_squares(me, all);
     for (int64_t step = 0;; ++step) {
       const bool last = step == args.steps;
       if (last && !args.evaluate) break;
@@ -60,42 +140,27 @@ void descend(ConvRun& run) {
         correlate(frame.g, frame.spectra, run.weight_spectra, product, share(frame.g.bins, me, all));
 #pragma omp barrier
         for (index group = me; group < frame.g.groups; group += all)
-          run.tile_loss(frame, group, product, bias, !last, me);
+          run.tile_loss(frame, group, product, descent.bias(), !last, me);
 #pragma omp barrier
         if (f + 1 == args.frame_count) {
           sums = run.total();
           stop = stop || (args.tolerance >= 0 && sums.loss < args.tolerance);
+          if (!stop && progress.ended(step, sums.loss + run.penalty())) {
+            stop = true;
+            if (me == 0) args.counts[2] = 1;
+          }
         }
         if (!stop)
           accumulate(frame.g, frame.spectra, product, run.gradient_spectra, f > 0, share(frame.g.bins, me, all));
       }
       if (me == 0) run.record(step, sums);
-      if (stop) {
-        if (me == 0) args.counts[0] = step;
-        break;
-      }
-      adam.at(args.steps_before + step + 1);
-      const float bias_gradient = static_cast<float>(sums.gradient);
-      bias = moments ? adam.update(bias, bias_gradient, bias_mean, bias_square) : bias - rate * bias_gradient;
+      if (me == 0) args.counts[0] = stop ? step : step + 1;
+      if (stop) break;
 #pragma omp barrier
-      for (index b = blocks.first; b < blocks.last; ++b) {
-        const index at = b * run.block_floats;
-        const float* gradient = run.gradient_inverse(b, me);
-        const index count = run.base.kv * run.base.ku * FT_LANES;
-        float* w = run.weight + at;
-        if (moments) {
-          adam.update_all(run.scale, decay, gradient, count, w, run.mean + at, run.square + at);
-        } else {
-          for (index i = 0; i < count; ++i) w[i] -= rate * (gradient[i] * run.scale + decay * w[i]);
-        }
-        if (step + 1 < args.steps || args.evaluate) run.weight_forward(run.weight, b, me);
-      }
-      if (me == 0) args.counts[0] = step + 1;
+      const bool more = step + 1 < args.steps || args.evaluate;
+      descent.update(args.steps_before + step + 1, static_cast<float>(sums.gradient), more, me, all);
     }
-    if (me == 0) {
-      *args.bias = bias;
-      if (args.bias_moments != nullptr) args.bias_moments[0] = bias_mean, args.bias_moments[1] = bias_square;
-    }
+    if (me == 0) descent.keep_bias();
   }
 }
 
@@ -112,6 +177,7 @@ void conjugate_gradient(ConvRun& run) {
     for (index b = blocks.first; b < blocks.last; ++b) run.weight_forward(run.weight, b, me);
     float along = 1, direction_bias = bias;  // the first "direction" is the start itself, from a response of zero
     double residual_square = 0, bias_residual = 0;
+    Progress progress{args.patience};
     for (int64_t step = 0;; ++step) {
 #pragma omp barrier
       for (index f = 0; f < args.frame_count; ++f) {
@@ -160,6 +226,10 @@ void conjugate_gradient(ConvRun& run) {
       for (index b = blocks.first; b < blocks.last; ++b) run.block_residual(b, decay, me);
 #pragma omp barrier
       const BlockSums blocks_sum = run.block_total();
+      if (progress.ended(step, run.total().objective + run.penalty())) {
+        if (me == 0) args.counts[0] = step, args.counts[2] = 1;
+        break;
+      }
       // Polak-Ribiere, never negative: at the rounding floor it restarts by itself.
       const double turn = blocks_sum.residual_change + bias_residual * (bias_residual - bias_before);
       const float keep = step > 0 && turn > 0 ? static_cast<float>(turn / residual_square) : 0.0f;
@@ -175,25 +245,33 @@ void conjugate_gradient(ConvRun& run) {
   }
 }
 
-}  // namespace
-
-void conv_run(const ConvRunArgs& args) {
-  ConvRun run(args);
-  if (args.workspace == nullptr) {
-    *args.workspace_floats = run.workspace_floats;
-    return;
-  }
+void optimise(ConvRun& run) {
   run.prepare();
-  args.counts[0] = args.counts[1] = 0;
-  if (args.optimizer == ConvOptimizer::ConjugateGradient) {
+  for (int i = 0; i < 3; ++i) run.args.counts[i] = 0;
+  if (run.args.optimizer == ConvOptimizer::ConjugateGradient) {
     conjugate_gradient(run);
   } else {
     descend(run);
   }
-  unpack_weight(run.base, run.weight, args.weight, 1.0f);
-  if (args.moments != nullptr) {
-    unpack_weight(run.base, run.mean, args.moments, 1.0f);
-    unpack_weight(run.base, run.square, args.moments + args.channels * args.kernel_h * args.kernel_w, 1.0f);
+  run.finish();
+}
+
+}  // namespace
+
+void conv_runs(const ConvRunsArgs& args) {
+  std::vector<std::unique_ptr<ConvRun>> runs;  // made here: what may throw must not do so in a parallel region
+  bool sizes_only = false;
+  for (int64_t i = 0; i < args.count; ++i) {
+    runs.push_back(std::make_unique<ConvRun>(args.runs[i]));
+    *args.runs[i].workspace_floats = runs.back()->workspace_floats;
+    sizes_only = sizes_only || args.runs[i].workspace == nullptr;
+  }
+  if (sizes_only) return;
+  if (args.count > 1 && args.count >= max_threads()) {  // the regions inside then have one thread each
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < args.count; ++i) optimise(*runs[static_cast<std::size_t>(i)]);
+  } else {
+    for (auto& run : runs) optimise(*run);
   }
 }
 

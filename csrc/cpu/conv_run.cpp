@@ -34,7 +34,18 @@ float* ConvRun::take(index floats) {
   return at;
 }
 
-ConvRun::ConvRun(const ConvRunArgs& a) : args(a), base(frame_geometry(a, 0)), workspace_floats(0), transform_(base) {
+ConvRun::ConvRun(const ConvRunArgs& a)
+    : args(a),
+      reduces(a.reduction.matrix != nullptr),
+      base(frame_geometry(a, 0)),
+      kernel(base),
+      reduction{kernel, base},
+      workspace_floats(0),
+      transform_(base) {
+  if (reduces) {
+    kernel.channels = a.reduction.reduced;
+    kernel.blocks = (kernel.channels + FT_LANES - 1) / FT_LANES;
+  }
   const bool carried = args.optimizer == ConvOptimizer::ConjugateGradient;
   block_floats = even(base.kv) * base.ku * FT_LANES;
   scale = transform_.scale();
@@ -56,27 +67,46 @@ ConvRun::ConvRun(const ConvRunArgs& a) : args(a), base(frame_geometry(a, 0)), wo
     frames.push_back(frame);
   }
   group_sum.resize(static_cast<std::size_t>(groups));
-  block_sum.resize(static_cast<std::size_t>(base.blocks));
-  weight = take(base.weight_floats());
-  mean = take(base.weight_floats());
-  square = take(base.weight_floats());
+  block_sum.resize(static_cast<std::size_t>(std::max(base.blocks, kernel.blocks)));
+  weight = take(kernel.weight_floats());
+  mean = take(kernel.weight_floats());
+  square = take(kernel.weight_floats());
+  if (reduces) {
+    for (float** p : {&reduction.lanes, &reduction.mean, &reduction.square, &reduction.turned}) {
+      *p = take(reduction.floats());
+    }
+    reduction.composed = take(base.weight_floats());
+    reduction.gradient = take(base.weight_floats());
+  }
   weight_spectra = take(base.weight_spectra_floats());
   gradient_spectra = take(base.weight_spectra_floats());
   for (float*& p : product) p = take(product_floats);
   weight_map_ = take(map_floats_);
   half_ = transform_.half_floats(columns);
-  own_ = half_ + real_ + transform_.scratch_floats();
+  slopes_ = half_ + real_ + transform_.scratch_floats();
+  own_ = slopes_ + (reduces ? reduction.slope_floats() : 0);
   scratch_ = take(own_ * max_threads());
 }
 
 void ConvRun::prepare() {
-  pack_weight(base, args.weight, weight, false);
+  pack_weight(kernel, args.weight, weight, false);
   if (args.moments == nullptr) {
-    std::fill(mean, mean + base.weight_floats(), 0.0f);
-    std::fill(square, square + base.weight_floats(), 0.0f);
+    std::fill(mean, mean + kernel.weight_floats(), 0.0f);
+    std::fill(square, square + kernel.weight_floats(), 0.0f);
   } else {
-    pack_weight(base, args.moments, mean, false);
-    pack_weight(base, args.moments + args.channels * args.kernel_h * args.kernel_w, square, false);
+    pack_weight(kernel, args.moments, mean, false);
+    pack_weight(kernel, args.moments + kernel.channels * base.ku * base.kv, square, false);
+  }
+  if (reduces) {
+    const ConvReduction& from = args.reduction;
+    pack_reduction(reduction, from.matrix, reduction.lanes);
+    std::fill(reduction.mean, reduction.mean + reduction.floats(), 0.0f);
+    std::fill(reduction.square, reduction.square + reduction.floats(), 0.0f);
+    if (from.moments != nullptr) {
+      pack_reduction(reduction, from.moments, reduction.mean);
+      pack_reduction(reduction, from.moments + kernel.channels * base.channels, reduction.square);
+    }
+    std::fill(reduction.composed, reduction.composed + base.weight_floats(), 0.0f);
   }
   for (index f = 0; f < args.frame_count; ++f) {
     const Frame& frame = frames[static_cast<std::size_t>(f)];
@@ -95,13 +125,31 @@ void ConvRun::weight_forward(const float* lanes, index block, int thread) {
   transform_.forward_v(half, base.kv, 0, base.half, weight_spectra + block * kComplex, base.blocks * kComplex, work);
 }
 
-const float* ConvRun::gradient_inverse(index block, int thread) {
+void ConvRun::gradient_inverse(index block, float* gradient, int thread) {
   float* half = scratch(thread);
-  float* real = half + half_;
-  float* work = real + real_;
+  float* work = half + half_ + real_;
   transform_.inverse_v(gradient_spectra + block * kComplex, base.blocks * kComplex, base.kv, half, work);
-  transform_.inverse_u(half, base.kv, base.ku, real, base.ku * FT_LANES, work);
+  transform_.inverse_u(half, base.kv, base.ku, gradient, base.ku * FT_LANES, work);
+}
+
+const float* ConvRun::gradient_inverse(index block, int thread) {
+  float* real = scratch(thread) + half_;
+  gradient_inverse(block, real, thread);
   return real;
+}
+
+void ConvRun::finish() const {
+  unpack_weight(kernel, weight, args.weight, 1.0f);
+  if (args.moments != nullptr) {
+    unpack_weight(kernel, mean, args.moments, 1.0f);
+    unpack_weight(kernel, square, args.moments + kernel.channels * base.ku * base.kv, 1.0f);
+  }
+  if (!reduces) return;
+  const ConvReduction& to = args.reduction;
+  unpack_reduction(reduction, reduction.lanes, to.matrix);
+  if (to.moments == nullptr) return;
+  unpack_reduction(reduction, reduction.mean, to.moments);
+  unpack_reduction(reduction, reduction.square, to.moments + kernel.channels * base.channels);
 }
 
 LossSums ConvRun::total() const {
@@ -111,6 +159,7 @@ LossSums ConvRun::total() const {
     all.gradient += one.gradient;
     all.curvature += one.curvature;
     all.total += one.total;
+    all.objective += one.objective;
     all.peak = one.peak > all.peak ? one.peak : all.peak;
   }
   return all;
@@ -129,15 +178,17 @@ void ConvRun::block_residual(index block, float decay, int thread) {
   BlockSums sums;
   const index column = base.ku * FT_LANES;
   for (index v = 0; v < base.kv * column; v += column) {
-    vf squares = {}, changes = {};
+    vf squares = {}, changes = {}, weights = {};
     for (index i = v; i < v + column; i += FT_LANES) {
-      const vf r = load(gradient + i) * scale - decay * load(w + i);
+      const vf at = load(w + i), r = load(gradient + i) * scale - decay * at;
+      weights += at * at;
       squares += r * r;
       changes += r * (r - load(residual + i));
       store(residual + i, r);
     }
     sums.residual_square += sum(squares);
     sums.residual_change += sum(changes);
+    sums.weight_square += sum(weights);
   }
   block_sum[static_cast<std::size_t>(block)] = sums;
 }
@@ -160,15 +211,41 @@ void ConvRun::block_direction(index block, float keep) {
   }
 }
 
+void ConvRun::sum_squares(index block) {
+  const float* w = weight + block * block_floats;
+  const index column = base.ku * FT_LANES;
+  double total = 0;
+  for (index v = 0; v < base.kv * column; v += column) {
+    vf squares = {};
+    for (index i = v; i < v + column; i += FT_LANES) squares += load(w + i) * load(w + i);
+    total += sum(squares);
+  }
+  block_sum[static_cast<std::size_t>(block)].weight_square = total;
+}
+
+void ConvRun::sum_reduction_squares(index block) {
+  const float* a = reduction.lanes + block * reduction.block_floats();
+  vf squares = {};
+  for (index i = 0; i < reduction.block_floats(); i += FT_LANES) squares += load(a + i) * load(a + i);
+  block_sum[static_cast<std::size_t>(block)].reduction_square = sum(squares);
+}
+
 BlockSums ConvRun::block_total() const {
   BlockSums all;
   for (const BlockSums& one : block_sum) {
+    all.weight_square += one.weight_square;
+    all.reduction_square += one.reduction_square;
     all.residual_square += one.residual_square;
     all.residual_change += one.residual_change;
     all.slope += one.slope;
     all.direction_square += one.direction_square;
   }
   return all;
+}
+
+double ConvRun::penalty() const {
+  const BlockSums sums = block_total();
+  return args.weight_decay * sums.weight_square + args.reduction.weight_decay * sums.reduction_square;
 }
 
 void ConvRun::record(int64_t step, const LossSums& sums) const {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "conv_regression.h"
+#include "cpu/conv_reduction.h"
 #include "cpu/conv_tiles.h"
 
 namespace ft {
@@ -22,21 +23,39 @@ struct Frame {
 
 struct LossSums {
   double loss = 0, gradient = 0, curvature = 0, total = 0;
+  double objective = 0;  // conjugate gradient only: the squares it minimises
   float peak = -__builtin_inff();
 };
 
-// Inner products of conjugate gradient over one block of channels: r.r, r.(r - r before), r.d, d.d.
+// Sums over one block of channels: squares of the weight and of the reduction; inner products of conjugate
+// gradient, r.r, r.(r - r before), r.d, d.d.
 struct BlockSums {
+  double weight_square = 0, reduction_square = 0;
   double residual_square = 0, residual_change = 0, slope = 0, direction_square = 0;
+};
+
+// Whether an objective still falls: by a thousandth within `patience` steps.
+struct Progress {
+  int64_t patience, since = 0;
+  double mark = __builtin_inf();
+
+  bool ended(int64_t step, double objective) {
+    if (objective < 0.999 * mark) mark = objective, since = step;
+    return patience > 0 && step - since >= patience;
+  }
 };
 
 class ConvRun {
  public:
   explicit ConvRun(const ConvRunArgs& args);
-  void prepare();  // fills the workspace from weight and targets
+  ConvRun(const ConvRun&) = delete;  // `reduction` refers to its neighbours
+  void prepare();                    // fills the workspace from weight, reduction and targets
+  void finish() const;               // leaves weight, reduction and moments with the caller
 
   void weight_forward(const float* lanes, index block, int thread);
   const float* gradient_inverse(index block, int thread);  // unscaled, block_floats values
+  void gradient_inverse(index block, float* gradient, int thread);
+  float* slopes(int thread) const { return scratch(thread) + slopes_; }  // reduction.slope_floats() values
 
   // Adam and gradient descent: response -> loss -> spectrum of its gradient, in place of the product.
   void tile_loss(const Frame& frame, index group, float* product, float bias, bool want_error, int thread);
@@ -49,13 +68,19 @@ class ConvRun {
   void block_advance(index block, float along);
   void block_residual(index block, float decay, int thread);
   void block_direction(index block, float keep);
+  void sum_squares(index block);            // of the weight
+  void sum_reduction_squares(index block);  // of the reduction
 
   LossSums total() const;
   BlockSums block_total() const;
+  double penalty() const;  // weight decay of the weight and of the reduction
   void record(int64_t step, const LossSums& sums) const;
 
   const ConvRunArgs& args;
-  Geometry base;  // of the first frame: what concerns the weight holds for all
+  const bool reduces;
+  Geometry base;    // of the first frame: what concerns the kernel on the map holds for all
+  Geometry kernel;  // of the weight: `base` with the channels that a reduction leaves
+  Reduction reduction;
   std::vector<Frame> frames;
   std::vector<LossSums> group_sum;
   std::vector<BlockSums> block_sum;
@@ -74,8 +99,7 @@ class ConvRun {
   void measure(const Frame& frame, index group, const float* response, float* gradient, LossSums& sums) const;
 
   TileTransform transform_;
-  index half_, real_, own_;
-  float* gradient_;  // per thread, inside scratch
+  index half_, real_, own_, slopes_;
   float* scratch_;
   float* weight_map_;
   index map_floats_ = 0, positions_ = 0;

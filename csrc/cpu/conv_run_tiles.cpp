@@ -137,17 +137,22 @@ void ConvRun::tile_residual(const Frame& frame, index group, float* product, int
   float* half = scratch(thread);
   float* real = half + half_;
   float* work = real + real_;
-  double total = 0;
+  double total = 0, objective = 0;
   for (index v = 0; v < count; v += g.vu * FT_LANES) {
-    vf part = {};
+    vf part = {}, squares = {};
     for (index i = v; i < v + g.vu * FT_LANES; i += FT_LANES) {
-      const vf e = load(frame.weight + at + i) * (load(frame.target + at + i) - load(frame.response + at + i));
+      const vf gap = load(frame.target + at + i) - load(frame.response + at + i);
+      const vf e = load(frame.weight + at + i) * gap;
       store(real + i, e);
       part += e;
+      squares += e * gap;
     }
     total += sum(part);
+    objective += sum(squares);
   }
-  group_sum[static_cast<std::size_t>(frame.first_group + group)].gradient = total;
+  LossSums& sums = group_sum[static_cast<std::size_t>(frame.first_group + group)];
+  sums.gradient = total;
+  sums.objective = objective;
   transform_.forward_u(real, g.vu * FT_LANES, g.vu, g.vv, half, work);
   transform_.forward_v(half, g.vv, 0, g.half, product + group * g.bins * kComplex, kComplex, work);
 }

@@ -31,6 +31,10 @@ const float* map_of(const CfMaps& m, index target, index scale, index channel) {
   return m.features + target * m.stride_target + scale * m.stride_scale + channel * m.stride_channel;
 }
 
+float one_over_size(const CfMaps& m) {
+  return static_cast<float>(1.0 / (static_cast<double>(m.channels) * static_cast<double>(m.height * m.width)));
+}
+
 int threads_for(const CfMaps& m) { return static_cast<int>(std::min<int64_t>(max_threads(), m.channels)); }
 
 void clear(const Work& w, index floats, int64_t scales) {
@@ -72,14 +76,14 @@ void gaussian(float* map, index cells, double energy, float sigma, index channel
   }
 }
 
-// Linear: sum -> κ sum + λ. Gaussian: sum -> y / (k + λ), k the spectrum of the kernel's autocorrelation.
+// Linear: κ sum + λ. Gaussian: y / (k + λ), k the spectrum of the kernel's autocorrelation.
 void finish_training(const CfTrainArgs& a, const MapTransform& t, const float* label, Work& w, float* out) {
-  const index floats = t.floats();
+  const index floats = t.floats(), group = t.group_floats();
   if (!a.gaussian) {
-    const float scale =
-        static_cast<float>(1.0 / (static_cast<double>(a.maps.channels) * static_cast<double>(t.cells())));
+    const float scale = one_over_size(a.maps);
     for (index i = 0; i < floats; i += kComplex) store(w.sum + i, scale * load(w.sum + i) + splat(a.lam));
-    return t.write_real(w.sum, out);
+    for (index g = 0; g < t.groups(); ++g) t.write_real(g, w.sum + g * group, out);
+    return;
   }
   t.inverse(w.sum, w.map, w.passes);
   gaussian(w.map, t.cells(), 2.0 * static_cast<double>(w.map[0]), a.sigma, a.maps.channels);
@@ -90,7 +94,7 @@ void finish_training(const CfTrainArgs& a, const MapTransform& t, const float* l
     const Complex alpha = times_conj(y, {re, k.im});
     store_complex(w.spectrum + i, {alpha.re / norm, alpha.im / norm});
   }
-  t.write_complex(w.spectrum, out);
+  for (index g = 0; g < t.groups(); ++g) t.write_complex(g, w.spectrum + g * group, out);
 }
 
 // One response: linear sum / B; Gaussian the kernel of every shift, filtered with the dual variables.
@@ -114,14 +118,39 @@ void finish_detection(const CfDetectArgs& a, const MapTransform& t, const float*
   t.inverse(w.spectrum, out, w.passes);
 }
 
+void train_channel(const CfTrainArgs& a, const MapTransform& t, index target, index channel, const float* label,
+                   Work& w) {
+  const CfMaps& m = a.maps;
+  const float* next = channel + 1 < m.channels ? map_of(m, target, 0, channel + 1) : nullptr;
+  float* out = a.model + 2 * (target * m.channels + channel) * m.width * t.half();
+  const float scale = one_over_size(m);
+  const index group = t.group_floats();
+  t.forward_groups(map_of(m, target, 0, channel), m.stride_row, m.window, next, w.passes, [&](index g, float* bins) {
+    square(bins, a.gaussian ? nullptr : label + g * group, scale, w.sum + g * group, group);
+    t.write_complex(g, bins, out);
+  });
+}
+
 void detect_channel(const CfDetectArgs& a, const MapTransform& t, index target, index channel, Work& w) {
   const CfMaps& m = a.maps;
-  t.read_complex(a.model + 2 * (target * m.channels + channel) * m.width * t.half(), w.model);
-  if (a.gaussian) w.energy[m.scales] += t.energy(w.model);
+  const index group = t.group_floats(), model_floats = 2 * m.width * t.half();
+  const bool last = channel + 1 == m.channels;
+  const float* model = a.model + (target * m.channels + channel) * model_floats;
   for (index s = 0; s < m.scales; ++s) {
-    t.forward(map_of(m, target, s, channel), m.stride_row, m.window, w.spectrum, w.passes);
-    correlate(w.model, w.spectrum, w.sum + s * t.floats(), t.floats());
-    if (a.gaussian) w.energy[s] += t.energy(w.spectrum);
+    const float* next = s + 1 < m.scales ? map_of(m, target, s + 1, channel)
+                        : last           ? nullptr
+                                         : map_of(m, target, 0, channel + 1);
+    float* sum = w.sum + s * t.floats();
+    t.forward_groups(map_of(m, target, s, channel), m.stride_row, m.window, next, w.passes,
+                     [&](index g, const float* bins) {
+                       float* of_model = w.model + g * group;
+                       if (s == 0) {
+                         t.read_complex(g, model, last ? 0 : model_floats, of_model);
+                         if (a.gaussian) w.energy[m.scales] += t.energy(g, of_model);
+                       }
+                       correlate(of_model, bins, sum + g * group, group);
+                       if (a.gaussian) w.energy[s] += t.energy(g, bins);
+                     });
   }
 }
 
@@ -132,7 +161,6 @@ void cf_train(const CfTrainArgs& a) {
   const MapTransform t(m.height, m.width);
   const index floats = t.floats(), bins = m.width * t.half();
   const int threads = threads_for(m);
-  const float scale = static_cast<float>(1.0 / (static_cast<double>(m.channels) * static_cast<double>(t.cells())));
   PerThread<Work> works(threads, t, int64_t{1});
   // One more, for the spectrum of the label.
   PerThread<Work> label_work(1, t, int64_t{1});
@@ -146,11 +174,7 @@ void cf_train(const CfTrainArgs& a) {
     {
       Work w = works.of(thread_index(), t, int64_t{1});
 #pragma omp for schedule(static)
-      for (index c = 0; c < m.channels; ++c) {
-        t.forward(map_of(m, target, 0, c), m.stride_row, m.window, w.spectrum, w.passes);
-        square(w.spectrum, a.gaussian ? nullptr : of_label.spectrum, scale, w.sum, floats);
-        t.write_complex(w.spectrum, a.model + 2 * (target * m.channels + c) * bins);
-      }
+      for (index c = 0; c < m.channels; ++c) train_channel(a, t, target, c, of_label.spectrum, w);
     }
     Work first = works.of(0, t, int64_t{1});
     for (int i = 1; i < threads; ++i) add_into(first.sum, works.of(i, t, int64_t{1}).sum, floats);
@@ -167,10 +191,13 @@ void cf_detect(const CfDetectArgs& a) {
   PerThread<Work> shared(1, t, int64_t{1});
   float* coefficients = shared.of(0, t, int64_t{1}).spectrum;
   for (index target = 0; target < m.targets; ++target) {
-    if (a.gaussian) {
-      t.read_complex(a.coefficients + 2 * target * bins, coefficients);
-    } else {
-      t.read_real(a.coefficients + target * bins, coefficients);
+    for (index g = 0; g < t.groups(); ++g) {
+      float* to = coefficients + g * t.group_floats();
+      if (a.gaussian) {
+        t.read_complex(g, a.coefficients + 2 * target * bins, 0, to);
+      } else {
+        t.read_real(g, a.coefficients + target * bins, to);
+      }
     }
     for (int i = 0; i < threads; ++i) clear(works.of(i, t, m.scales), floats, m.scales);
 #pragma omp parallel num_threads(threads)

@@ -15,8 +15,8 @@ namespace {
 constexpr int kVectors = 3;                               // vectors per panel column
 constexpr int kRows = kVectors * FT_LANES;                // rows of a panel
 constexpr int kCols = FT_ISA_LEVEL >= 2 ? 8 : 4;          // columns of a tile: kVectors * kCols sums fill the registers
-constexpr int64_t kDepth = FT_ISA_LEVEL >= 2 ? 96 : 160;  // two panels of this depth lie in the first cache
-constexpr int64_t kGroup = 4;                             // panels whose products are summed together
+constexpr int64_t kDepth = FT_ISA_LEVEL >= 2 ? 96 : 128;  // two panels of this depth lie in the first cache
+constexpr int64_t kGroup = 8;                             // panels whose products are summed together
 constexpr int64_t kParallelFrom = 4;                      // panels from which threads pay
 
 enum class Mode { Set, Add, Subtract };
@@ -90,21 +90,45 @@ struct Panels {
   int64_t count, rows;
 };
 
+typedef float v4 __attribute__((vector_size(16)));
+
+// out[j * out_step + i] = in[i * in_step + j], i, j < 4.
+FT_INLINE void transpose4(const float* in, int64_t in_step, float* out, int64_t out_step) {
+  v4 row[4];
+  for (int i = 0; i < 4; ++i) std::memcpy(&row[i], in + i * in_step, sizeof(v4));
+  const v4 a = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
+  const v4 b = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
+  const v4 c = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
+  const v4 d = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
+  const v4 column[4] = {__builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
+                        __builtin_shufflevector(c, d, 0, 1, 4, 5), __builtin_shufflevector(c, d, 2, 3, 6, 7)};
+  for (int j = 0; j < 4; ++j) std::memcpy(out + j * out_step, &column[j], sizeof(v4));
+}
+
+// out (columns, rows) = inᵀ, in (rows, columns).
+void transpose(const float* in, int64_t in_step, int64_t rows, int64_t columns, float* out, int64_t out_step) {
+  constexpr int64_t kStrip = 16;  // a cache line of each row at a time
+  const int64_t whole = rows / 4 * 4;
+  for (int64_t first = 0; first < columns; first += kStrip) {
+    const int64_t last = first + kStrip < columns ? first + kStrip : columns, fours = first + (last - first) / 4 * 4;
+    for (int64_t i = 0; i < whole; i += 4) {
+      for (int64_t j = first; j < fours; j += 4)
+        transpose4(in + i * in_step + j, in_step, out + j * out_step + i, out_step);
+      for (int64_t j = fours; j < last; ++j)
+        for (int64_t r = i; r < i + 4; ++r) out[j * out_step + r] = in[r * in_step + j];
+    }
+    for (int64_t i = whole; i < rows; ++i)
+      for (int64_t j = first; j < last; ++j) out[j * out_step + i] = in[i * in_step + j];
+  }
+}
+
 void pack(const GramInput& input, const Panels& panels, int64_t i, float* out) {
   const float* from = input.data + panels.first(i) * input.step;
   const int64_t width = panels.width(i);
   if (width < kRows) std::memset(out, 0, static_cast<size_t>(kRows * input.depth) * sizeof(float));
-  if (input.step == 1) {
-    for (int64_t k = 0; k < input.depth; ++k)
-      std::memcpy(out + k * kRows, from + k * input.stride, static_cast<size_t>(width) * sizeof(float));
-    return;
-  }
-  constexpr int64_t kStrip = 16;  // a cache line of each row at a time
-  for (int64_t k = 0; k < input.depth; k += kStrip) {
-    const int64_t strip = input.depth - k < kStrip ? input.depth - k : kStrip;
-    for (int64_t row = 0; row < width; ++row)
-      for (int64_t s = 0; s < strip; ++s) out[(k + s) * kRows + row] = from[row * input.step + k + s];
-  }
+  if (input.step != 1) return transpose(from, input.step, width, input.depth, out, kRows);
+  for (int64_t k = 0; k < input.depth; ++k)
+    std::memcpy(out + k * kRows, from + k * input.stride, static_cast<size_t>(width) * sizeof(float));
 }
 
 void gram(const GramInput& input, const Panels& panels, const float* packed, float* out) {
@@ -212,13 +236,8 @@ bool cholesky(const Panels& panels, float* triangle) {
 
 // Rows of panel i of the factor, zeros above the diagonal.
 void unpack(const Panels& panels, int64_t i, const float* panel, float* out) {
-  constexpr int64_t kStrip = 16;
   const int64_t n = panels.rows, first = panels.first(i), end = first + panels.width(i);
-  for (int64_t k = 0; k < end; k += kStrip) {
-    const int64_t strip = end - k < kStrip ? end - k : kStrip;
-    for (int64_t row = first; row < end; ++row)
-      for (int64_t s = 0; s < strip; ++s) out[row * n + k + s] = panel[(k + s) * kRows + row - first];
-  }
+  transpose(panel, kRows, end, end - first, out + first * n, n);
   for (int64_t row = first; row < end; ++row)
     std::memset(out + row * n + row + 1, 0, static_cast<size_t>(n - row - 1) * sizeof(float));
 }

@@ -8,10 +8,6 @@
 
 #include "cpu/scratch.h"
 
-#if defined(__SSE__)
-#include <immintrin.h>
-#endif
-
 namespace ft {
 namespace FT_ISA {
 namespace {
@@ -32,28 +28,19 @@ FT_INLINE vf load_part(const float* p, int64_t n) {
 
 FT_INLINE void store_part(float* p, vf v, int64_t n) { std::memcpy(p, &v, n * sizeof(float)); }
 
-// rsqrt_estimate: 1/√v with a relative error below 4e-4, v a normal float. at_most, at_least: NaN stays NaN.
-// (The plain AVX-512 forms make g++ 12 warn of their undefined operand.)
-#if FT_ISA_LEVEL >= 2
-FT_INLINE vf rsqrt_estimate(vf v) { return (vf)_mm512_maskz_rsqrt14_ps(0xffff, (__m512)v); }
-FT_INLINE vf at_most(float limit, vf v) { return (vf)_mm512_maskz_min_ps(0xffff, (__m512)splat(limit), (__m512)v); }
-FT_INLINE vf at_least(float limit, vf v) { return (vf)_mm512_maskz_max_ps(0xffff, (__m512)splat(limit), (__m512)v); }
-#elif FT_ISA_LEVEL == 1
-FT_INLINE vf rsqrt_estimate(vf v) { return (vf)_mm256_rsqrt_ps((__m256)v); }
-FT_INLINE vf at_most(float limit, vf v) { return (vf)_mm256_min_ps((__m256)splat(limit), (__m256)v); }
-FT_INLINE vf at_least(float limit, vf v) { return (vf)_mm256_max_ps((__m256)splat(limit), (__m256)v); }
-#elif defined(__SSE__)
-FT_INLINE vf rsqrt_estimate(vf v) { return (vf)_mm_rsqrt_ps((__m128)v); }
-FT_INLINE vf at_most(float limit, vf v) { return (vf)_mm_min_ps((__m128)splat(limit), (__m128)v); }
-FT_INLINE vf at_least(float limit, vf v) { return (vf)_mm_max_ps((__m128)splat(limit), (__m128)v); }
-#else
+// 1/√v with a relative error below 4e-4, v a normal float.
 FT_INLINE vf rsqrt_estimate(vf v) {
+#if FT_ISA_LEVEL >= 2
+  return (vf)_mm512_maskz_rsqrt14_ps(0xffff, (__m512)v);  // the plain form makes g++ 12 warn
+#elif FT_ISA_LEVEL == 1
+  return (vf)_mm256_rsqrt_ps((__m256)v);
+#elif defined(__SSE__)
+  return (vf)_mm_rsqrt_ps((__m128)v);
+#else
   for (int i = 0; i < FT_LANES; ++i) v[i] = 1.0f / __builtin_sqrtf(v[i]);
   return v;
-}
-FT_INLINE vf at_most(float limit, vf v) { return select(v > splat(limit), splat(limit), v); }
-FT_INLINE vf at_least(float limit, vf v) { return select(v < splat(limit), splat(limit), v); }
 #endif
+}
 
 // s^−¾ for s ≥ kLeastForEstimate, relative error below 4e-7. With y = s^−¾(1 + e) the residual
 // d = 1 − s³y⁴ is −4e + …, and y(1 + d/4 + 5d²/32) leaves an error of third order.

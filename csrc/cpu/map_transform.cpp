@@ -22,6 +22,7 @@ MapTransform::Scratch::Scratch(const MapTransform& t, Carver& carver)
       packed(carver.take<float>(t.height_ * kComplex)),
       rows(carver.take<float>(t.groups_ * FT_LANES * 2 * t.padded_)),
       line(carver.take<float>(t.padded_ * kComplex)),
+      group(carver.take<float>(t.width_ * kComplex)),
       passes(carver.take<float>(std::max(t.height_, t.width_) * kComplex)) {}
 
 namespace {
@@ -59,9 +60,13 @@ FT_INLINE void store_lanes(float* p, vf v, index count) {
 }  // namespace
 
 // Columns x..x + 2 FT_LANES - 1, windowed, zero past the width.
-void MapTransform::columns(const float* map, index stride_row, const float* window, Scratch& s) const {
+void MapTransform::columns(const float* map, index stride_row, const float* window, const float* next,
+                           Scratch& s) const {
   for (index x = 0; x < width_; x += 2 * FT_LANES) {
     const index left = width_ - x;
+    if (next != nullptr) {
+      for (index y = 0; y < height_; ++y) __builtin_prefetch(next + y * stride_row + x, 0, 2);
+    }
     Rows in = complex_rows(s.column, kComplex, 0);
     if (window == nullptr && left >= 2 * FT_LANES) {
       float* source = const_cast<float*>(map) + x;
@@ -96,17 +101,18 @@ void MapTransform::split(index x, Scratch& s) const {
   }
 }
 
-void MapTransform::forward(const float* map, index stride_row, const float* window, float* spectrum, Scratch& s) const {
-  columns(map, stride_row, window, s);
-  for (index g = 0; g < groups_; ++g) {
-    const float* rows = s.rows + g * FT_LANES * 2 * padded_;
-    for (index x = 0; x < width_; x += FT_LANES) {
-      transpose(rows + x, 2 * padded_, s.line + x * kComplex, kComplex);
-      transpose(rows + padded_ + x, 2 * padded_, s.line + x * kComplex + FT_LANES, kComplex);
-    }
-    fft_forward(along_x_, 1, width_, complex_rows(s.line, kComplex, 0),
-                complex_rows(spectrum + g * group_floats(), kComplex, 0), s.passes);
+void MapTransform::rows_of(index g, float* group, Scratch& s) const {
+  const float* rows = s.rows + g * FT_LANES * 2 * padded_;
+  for (index x = 0; x < width_; x += FT_LANES) {
+    transpose(rows + x, 2 * padded_, s.line + x * kComplex, kComplex);
+    transpose(rows + padded_ + x, 2 * padded_, s.line + x * kComplex + FT_LANES, kComplex);
   }
+  fft_forward(along_x_, 1, width_, complex_rows(s.line, kComplex, 0), complex_rows(group, kComplex, 0), s.passes);
+}
+
+void MapTransform::forward(const float* map, index stride_row, const float* window, float* spectrum, Scratch& s) const {
+  columns(map, stride_row, window, nullptr, s);
+  for (index g = 0; g < groups_; ++g) rows_of(g, spectrum + g * group_floats(), s);
 }
 
 void MapTransform::inverse(const float* spectrum, float* map, Scratch& s) const {
@@ -144,60 +150,64 @@ void MapTransform::inverse(const float* spectrum, float* map, Scratch& s) const 
   }
 }
 
-void MapTransform::write_complex(const float* spectrum, float* out) const {
-  for (index g = 0; g < groups_; ++g) {
-    const index count = lanes_of(g);
-    for (index k = 0; k < width_; ++k) {
-      const Complex v = load_complex(at(spectrum, g, k));
-      float* to = out + 2 * (k * half_ + g * FT_LANES);
-      store_lanes(to, __builtin_shufflevector(v.re, v.im, FT_MIX_LOW), 2 * count);
-      if (2 * count > FT_LANES) {
-        store_lanes(to + FT_LANES, __builtin_shufflevector(v.re, v.im, FT_MIX_HIGH), 2 * count - FT_LANES);
-      }
+void MapTransform::write_complex(index g, const float* group, float* out) const {
+  const index count = 2 * lanes_of(g);
+  out += 2 * g * FT_LANES;
+  if (count == 2 * FT_LANES) {
+    for (index k = 0; k < width_; ++k, out += 2 * half_) {
+      const Complex v = load_complex(group + place(k));
+      store(out, __builtin_shufflevector(v.re, v.im, FT_MIX_LOW));
+      store(out + FT_LANES, __builtin_shufflevector(v.re, v.im, FT_MIX_HIGH));
     }
+    return;
+  }
+  for (index k = 0; k < width_; ++k, out += 2 * half_) {
+    const float* from = group + place(k);
+    for (index i = 0; i < count / 2; ++i) out[2 * i] = from[i], out[2 * i + 1] = from[FT_LANES + i];
   }
 }
 
-void MapTransform::read_complex(const float* in, float* spectrum) const {
-  for (index g = 0; g < groups_; ++g) {
-    const index count = lanes_of(g);
-    for (index k = 0; k < width_; ++k) {
-      const float* from = in + 2 * (k * half_ + g * FT_LANES);
-      const vf low = load_lanes(from, 2 * count), high = load_lanes(from + FT_LANES, 2 * count - FT_LANES);
-      store_complex(at(spectrum, g, k),
+void MapTransform::read_complex(index g, const float* in, index ahead, float* group) const {
+  const index count = 2 * lanes_of(g);
+  in += 2 * g * FT_LANES;
+  if (count == 2 * FT_LANES) {
+    for (index k = 0; k < width_; ++k, in += 2 * half_) {
+      __builtin_prefetch(in + ahead, 0, 2);
+      const vf low = load(in), high = load(in + FT_LANES);
+      store_complex(group + place(k),
                     {__builtin_shufflevector(low, high, FT_EVEN), __builtin_shufflevector(low, high, FT_ODD)});
     }
+    return;
+  }
+  for (index k = 0; k < width_; ++k, in += 2 * half_) {
+    float* to = group + place(k);
+    store_complex(to, Zero{});
+    for (index i = 0; i < count / 2; ++i) to[i] = in[2 * i], to[FT_LANES + i] = in[2 * i + 1];
   }
 }
 
-void MapTransform::write_real(const float* spectrum, float* out) const {
-  for (index g = 0; g < groups_; ++g) {
-    for (index k = 0; k < width_; ++k) {
-      store_lanes(out + k * half_ + g * FT_LANES, load(at(spectrum, g, k)), lanes_of(g));
-    }
+void MapTransform::write_real(index g, const float* group, float* out) const {
+  for (index k = 0; k < width_; ++k) store_lanes(out + k * half_ + g * FT_LANES, load(group + place(k)), lanes_of(g));
+}
+
+void MapTransform::read_real(index g, const float* in, float* group) const {
+  for (index k = 0; k < width_; ++k) {
+    store_complex(group + place(k), {load_lanes(in + k * half_ + g * FT_LANES, lanes_of(g), 1.0f), vf{}});
   }
 }
 
-void MapTransform::read_real(const float* in, float* spectrum) const {
-  for (index g = 0; g < groups_; ++g) {
-    for (index k = 0; k < width_; ++k) {
-      store_complex(at(spectrum, g, k), {load_lanes(in + k * half_ + g * FT_LANES, lanes_of(g), 1.0f), vf{}});
-    }
+double MapTransform::energy(index g, const float* group) const {
+  vf sums[2] = {};
+  for (index k = 0; k < width_; ++k) {
+    const Complex v = load_complex(group + k * kComplex);
+    sums[0] += v.re * v.re;
+    sums[1] += v.im * v.im;
   }
-}
-
-double MapTransform::energy(const float* spectrum) const {
   double total = 0;
-  for (index g = 0; g < groups_; ++g) {
-    vf sums = {};
-    for (index k = 0; k < width_; ++k) {
-      const Complex v = load_complex(spectrum + g * group_floats() + k * kComplex);
-      sums += v.re * v.re + v.im * v.im;
-    }
-    for (index i = 0; i < lanes_of(g); ++i) {
-      const index row = g * FT_LANES + i;  // all rows but these two stand for their mirror image, too
-      total += (row == 0 || 2 * row == height_ ? 1.0 : 2.0) * static_cast<double>(sums[i]);
-    }
+  for (index i = 0; i < lanes_of(g); ++i) {
+    const index row = g * FT_LANES + i;  // all rows but these two stand for their mirror image, too
+    const double weight = row == 0 || 2 * row == height_ ? 1.0 : 2.0;
+    total += weight * (static_cast<double>(sums[0][i]) + static_cast<double>(sums[1][i]));
   }
   return total / static_cast<double>(cells());
 }

@@ -18,7 +18,7 @@ using index = std::ptrdiff_t;
 class MapTransform {
  public:
   struct Scratch {
-    float *column, *packed, *rows, *line, *passes;
+    float *column, *packed, *rows, *line, *group, *passes;
     Scratch(const MapTransform& t, Carver& carver);
   };
 
@@ -34,31 +34,39 @@ class MapTransform {
 
   // map (H, W) times window (or null) -> spectrum.
   void forward(const float* map, index stride_row, const float* window, float* spectrum, Scratch& s) const;
+  // The same group by group, each while it is in the nearest cache: use(g, spectrum of the group). The map at
+  // `next` (or null) is fetched meanwhile.
+  template <class Use>
+  void forward_groups(const float* map, index stride_row, const float* window, const float* next, Scratch& s,
+                      const Use& use) const {
+    columns(map, stride_row, window, next, s);
+    for (index g = 0; g < groups_; ++g) {
+      rows_of(g, s.group, s);
+      use(g, s.group);
+    }
+  }
   // spectrum -> map (H, W) contiguous, scaled by 1 / (H W).
   void inverse(const float* spectrum, float* map, Scratch& s) const;
 
-  // Between a spectrum and the layout of the model, (W, H / 2 + 1) with interleaved complex numbers.
-  void write_complex(const float* spectrum, float* out) const;
-  void read_complex(const float* in, float* spectrum) const;
+  // Between a group of a spectrum and the layout of the model, (W, H / 2 + 1) with interleaved complex numbers.
+  void write_complex(index g, const float* group, float* out) const;
+  // What lies `ahead` floats further is fetched meanwhile.
+  void read_complex(index g, const float* in, index ahead, float* group) const;
   // The same for a real array: only the real parts; lanes past the last row frequency are read as 1, for divisors.
-  void write_real(const float* spectrum, float* out) const;
-  void read_real(const float* in, float* spectrum) const;
+  void write_real(index g, const float* group, float* out) const;
+  void read_real(index g, const float* in, float* group) const;
 
-  // Sum of squares of the map that the spectrum belongs to.
-  double energy(const float* spectrum) const;
+  // Sum of squares of the map that a spectrum belongs to: the share of one group.
+  double energy(index g, const float* group) const;
 
  private:
-  void columns(const float* map, index stride_row, const float* window, Scratch& s) const;
+  void columns(const float* map, index stride_row, const float* window, const float* next, Scratch& s) const;
   void split(index x, Scratch& s) const;
+  void rows_of(index g, float* group, Scratch& s) const;
   index lanes_of(index group) const {
     return half_ - group * FT_LANES < FT_LANES ? half_ - group * FT_LANES : FT_LANES;
   }
-  const float* at(const float* spectrum, index group, index k) const {
-    return spectrum + group * group_floats() + along_x_.position[static_cast<std::size_t>(k)] * kComplex;
-  }
-  float* at(float* spectrum, index group, index k) const {
-    return spectrum + group * group_floats() + along_x_.position[static_cast<std::size_t>(k)] * kComplex;
-  }
+  index place(index k) const { return along_x_.position[static_cast<std::size_t>(k)] * kComplex; }
 
   const FftPlan& along_y_;
   const FftPlan& along_x_;

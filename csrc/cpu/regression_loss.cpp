@@ -1,7 +1,7 @@
 // Value and gradient of a regression loss in one pass over the positions.
 #include "regression_loss.h"
 
-#include "cpu/simd.h"
+#include "cpu/vector_exp.h"
 
 namespace ft {
 namespace FT_ISA {
@@ -12,44 +12,87 @@ namespace {
 constexpr int64_t kBlock = 4096;
 constexpr int64_t kParallelFrom = 4 * kBlock;
 
-constexpr int kChunk = 256;
+constexpr int64_t kChunk = 256;  // positions summed in float32
 
-// One chunk of positions; a loop without branches or sums, which the compiler vectorises.
-template <Loss form, bool weighted>
-FT_INLINE void run_chunk(const LossParams& k, const float* __restrict p, const float* __restrict y,
-                         const float* __restrict w, float scale, float* __restrict value, float* __restrict grad,
-                         int count) {
-  const LossParams params{form, k.a, k.c};
-  for (int i = 0; i < count; ++i) {
-    const ValueGrad at = regression_loss_at(params, p[i], y[i]);
-    const float weight = weighted ? w[i] * scale : scale;
-    grad[i] = at.grad * weight;
-    value[i] = at.value * weight;
+struct Both {
+  vf value, grad;
+};
+
+FT_INLINE bool none(vi mask) {
+#if FT_ISA_LEVEL >= 2
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) == 0;
+#elif FT_ISA_LEVEL == 1
+  return _mm256_testz_si256((__m256i)mask, (__m256i)mask) != 0;
+#else
+  int32_t any = 0;
+  for (int i = 0; i < FT_LANES; ++i) any |= mask[i];
+  return any == 0;
+#endif
+}
+
+// regression_loss_at for a vector of positions, times a factor.
+template <Loss form>
+FT_INLINE Both loss_at(const LossParams& k, vf p, vf y, vf factor) {
+  const vf e = p - y, size = abs(e);
+  if constexpr (form == Loss::Truncated) {
+    const vi easy = size <= splat(k.c);
+    if (none(~easy)) return {vf{}, vf{}};  // most of a response: no exponential for it
+    const vf kept = select(easy, vf{}, e);
+    const vf part = factor * fast_exp((2.0f * k.a) * y) * kept;
+    return {part * kept, part + part};
+  } else if constexpr (form == Loss::Focal) {
+    const vf part = factor * size * e;
+    return {part * e, 3.0f * part};
+  } else if constexpr (form == Loss::Square) {
+    const vf part = factor * e;
+    return {part * e, part + part};
+  } else {
+    // s = 1/(1 + t), t = exp(a(c − l)); d/dp [e²·s] = e·s·(2 + a·l·t·s), l = |e| or e
+    const vf l = form == Loss::ShrinkageModified ? size : e;
+    const vf t = fast_exp(k.a * (k.c - l));
+    const vf s = 1.0f / (1.0f + t);
+    const vf base = factor * fast_exp(y) * (e * s);
+    return {base * e, base * (2.0f + (k.a * l) * (t * s))};
   }
 }
 
 template <Loss form, bool weighted>
-double run_block(const RegressionLossArgs& args, int64_t begin, int64_t end) {
+FT_INLINE Both vector_at(const RegressionLossArgs& args, const float* p, const float* y, const float* w) {
+  const vf factor = weighted ? load(w) * args.scale : splat(args.scale);
+  return loss_at<form>(args.params, load(p), load(y), factor);
+}
+
+// The last positions, fewer than a vector: read from zeros behind them, where every loss is 0.
+template <Loss form, bool weighted>
+Both tail_at(const RegressionLossArgs& args, int64_t i, int64_t count) {
+  float p[FT_LANES] = {}, y[FT_LANES] = {}, w[FT_LANES] = {};
+  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+  std::memcpy(p, args.prediction + i, bytes);
+  std::memcpy(y, args.target + i, bytes);
+  if (weighted) std::memcpy(w, args.weight + i, bytes);
+  const Both at = vector_at<form, weighted>(args, p, y, w);
+  std::memcpy(args.grad + i, &at.grad, bytes);
+  if (!args.reduced) std::memcpy(args.value + i, &at.value, bytes);
+  return at;
+}
+
+template <Loss form, bool weighted, bool reduced>
+double run_block(const RegressionLossArgs& all, int64_t begin, int64_t end) {
+  const RegressionLossArgs args = all;  // a copy: no store through a float pointer can change it
   double total = 0;
-  for (int64_t i = begin; i < end; i += kChunk) {
-    alignas(64) float value[kChunk];
-    if (end - i < kChunk) std::memset(value, 0, sizeof value);  // the tail sums whole vectors
-    const int count = static_cast<int>(end - i < kChunk ? end - i : kChunk);
-    const float* weight = weighted ? args.weight + i : nullptr;
-    if (count == kChunk) {
-      run_chunk<form, weighted>(args.params, args.prediction + i, args.target + i, weight, args.scale, value,
-                                args.grad + i, kChunk);
-    } else {
-      run_chunk<form, weighted>(args.params, args.prediction + i, args.target + i, weight, args.scale, value,
-                                args.grad + i, count);
-    }
-    if (!args.reduced) {
-      std::memcpy(args.value + i, value, count * sizeof(float));
-      continue;
-    }
+  for (int64_t first = begin; first < end; first += kChunk) {
+    const int64_t last = end - first < kChunk ? end : first + kChunk;
     vf partial = {};
-    for (int lane = 0; lane < kChunk; lane += FT_LANES) partial += load(value + lane);
-    total += sum(partial);
+    int64_t i = first;
+    for (; i + FT_LANES <= last; i += FT_LANES) {
+      const float* weight = weighted ? args.weight + i : nullptr;
+      const Both at = vector_at<form, weighted>(args, args.prediction + i, args.target + i, weight);
+      store(args.grad + i, at.grad);
+      if (!reduced) store(args.value + i, at.value);
+      partial += at.value;
+    }
+    if (i < last) partial += tail_at<form, weighted>(args, i, last - i).value;
+    if (reduced) total += sum(partial);
   }
   return total;
 }
@@ -65,7 +108,9 @@ void run_form(const RegressionLossArgs& args) {
 #pragma omp parallel for schedule(static) if (args.n >= kParallelFrom)
     for (int64_t b = first; b < last; ++b) {
       const int64_t end = (b + 1) * kBlock;
-      sums[b - first] = run_block<form, weighted>(args, b * kBlock, end < args.n ? end : args.n);
+      const int64_t stop = end < args.n ? end : args.n;
+      sums[b - first] = args.reduced ? run_block<form, weighted, true>(args, b * kBlock, stop)
+                                     : run_block<form, weighted, false>(args, b * kBlock, stop);
     }
     for (int64_t b = first; b < last; ++b) total += sums[b - first];
   }

@@ -206,7 +206,7 @@ void adjoint_one(const RidgeAdjointArgs& a, int64_t e, AdjointScratch& scratch) 
 template <class Scratch, class Args, class Run>
 void for_batch(const Args& args, Run run) {
   const int workers = args.batch >= max_threads() ? max_threads() : 1;
-  PerThread<Scratch> memory(workers, args);
+  PerThread<Scratch, false> memory(workers, args);  // megabytes, each written before it is read
 #pragma omp parallel for schedule(dynamic) num_threads(workers) if (workers > 1)
   for (int64_t e = 0; e < args.batch; ++e) {
     Scratch scratch = memory.of(workers > 1 ? thread_index() : 0, args);

@@ -38,9 +38,9 @@ class Carver {
   int64_t used_ = 0;
 };
 
-// One zeroed `Scratch` per thread, all in one block. A Scratch is a struct of pointers whose constructor
-// takes (args…, Carver&). Allocation may throw: it is done outside of parallel regions.
-template <class Scratch>
+// One `Scratch` per thread, zeroed unless told otherwise, all in one block. A Scratch is a struct of pointers whose
+// constructor takes (args…, Carver&). Allocation may throw: it is done outside of parallel regions.
+template <class Scratch, bool zeroed = true>
 class PerThread {
  public:
   template <class... Args>
@@ -51,7 +51,7 @@ class PerThread {
     const size_t bytes = static_cast<size_t>(size_ > 0 ? size_ : 64) * threads;
     block_ = static_cast<char*>(std::aligned_alloc(64, bytes));
     if (block_ == nullptr) throw std::bad_alloc();
-    std::memset(block_, 0, bytes);
+    if (zeroed) std::memset(block_, 0, bytes);
   }
   PerThread(const PerThread&) = delete;
   PerThread& operator=(const PerThread&) = delete;

@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
+
 #ifndef FT_ISA
 #error "FT_ISA names the namespace of the instruction set; the build defines it"
 #endif
@@ -39,6 +43,22 @@ FT_INLINE void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
 FT_INLINE vf select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 
 FT_INLINE vf abs(vf v) { return (vf)((vi)v & splat_int(0x7fffffff)); }
+
+// v, but not above (below) the limit; NaN stays NaN. One instruction, where a comparison and a choice are two;
+// the plain AVX-512 forms make g++ 12 warn.
+#if FT_ISA_LEVEL >= 2
+FT_INLINE vf at_most(float limit, vf v) { return (vf)_mm512_maskz_min_ps(0xffff, (__m512)splat(limit), (__m512)v); }
+FT_INLINE vf at_least(float limit, vf v) { return (vf)_mm512_maskz_max_ps(0xffff, (__m512)splat(limit), (__m512)v); }
+#elif FT_ISA_LEVEL == 1
+FT_INLINE vf at_most(float limit, vf v) { return (vf)_mm256_min_ps((__m256)splat(limit), (__m256)v); }
+FT_INLINE vf at_least(float limit, vf v) { return (vf)_mm256_max_ps((__m256)splat(limit), (__m256)v); }
+#elif defined(__SSE__)
+FT_INLINE vf at_most(float limit, vf v) { return (vf)_mm_min_ps((__m128)splat(limit), (__m128)v); }
+FT_INLINE vf at_least(float limit, vf v) { return (vf)_mm_max_ps((__m128)splat(limit), (__m128)v); }
+#else
+FT_INLINE vf at_most(float limit, vf v) { return select(v > splat(limit), splat(limit), v); }
+FT_INLINE vf at_least(float limit, vf v) { return select(v < splat(limit), splat(limit), v); }
+#endif
 
 FT_INLINE float sum(vf v) {
   float total = 0;

@@ -24,7 +24,8 @@ __device__ double block_sum(double mine) {
 }  // namespace
 }  // namespace ft
 
-extern "C" __global__ void __launch_bounds__(ft::kThreads) ft_regression_loss(const ft::RegressionLossCudaArgs args) {
+extern "C" __global__ void __launch_bounds__(ft::kThreads)
+    ft_regression_loss(const __grid_constant__ ft::RegressionLossCudaArgs args) {
   const ft::RegressionLossArgs& a = args.loss;
   double total = 0;
   const int64_t stride = static_cast<int64_t>(gridDim.x) * ft::kThreads;
@@ -41,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(ft::kThreads) ft_regression_loss(co
 }
 
 extern "C" __global__ void __launch_bounds__(ft::kThreads)
-    ft_regression_loss_sum(const ft::RegressionLossSumArgs args) {
+    ft_regression_loss_sum(const __grid_constant__ ft::RegressionLossSumArgs args) {
   double total = 0;
   for (int64_t i = threadIdx.x; i < args.blocks; i += ft::kThreads) total += args.partial[i];
   total = ft::block_sum(total);

@@ -30,10 +30,13 @@ class Gradient:
     Args:
         setup: ``setup(ctx, inputs, output)`` saves what the backward needs.
         backward: ``backward(ctx, *grad_outputs)`` → one gradient (or None) per input.
+        function: ``function(name, row)`` → the ``autograd.Function`` of eager calls, where one made of the other
+            two costs too much; it may return less than the op does.
     """
 
     setup: Callable[..., None]
     backward: Callable[..., Any]
+    function: Callable[[str, Row], Any] | None = None
 
 
 class Op:
@@ -65,7 +68,10 @@ class Op:
             torch.library.register_autograd(
                 f"fasttrack::{name}", gradient.backward, setup_context=gradient.setup, lib=_LIBRARY
             )
-            self._functions = {row.backend: _function_class(name, row, gradient) for row in rows}
+            make = gradient.function
+            self._functions = {
+                row.backend: _function_class(name, row, gradient) if make is None else make(name, row) for row in rows
+            }
         self.overload = getattr(torch.ops.fasttrack, name).default
 
     def _launch(self, *args: Any) -> Any:

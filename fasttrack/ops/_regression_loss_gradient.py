@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fasttrack.dispatch import Row
 from fasttrack.spec.regression_loss import curvature_at, gradient_at, value_at
 
-__all__ = ["backward", "scaled", "setup", "wide_dtype"]
+__all__ = ["backward", "function", "scaled", "setup", "wide_dtype"]
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -34,6 +35,29 @@ def backward(ctx: Any, g_value: Tensor | None, g_grad: Tensor | None) -> tuple[A
     if g_value is not None and g_grad is None and not (torch.is_grad_enabled() or needs[1] or needs[2]):
         return g_value * ctx.saved_tensors[3], None, None, None, None, None, None
     return (*_differentiable_backward(ctx, g_value, g_grad), None, None, None, None)
+
+
+def function(name: str, row: Row) -> Any:
+    """The ``autograd.Function`` of eager calls: the value alone, the gradient kept beside the graph.
+
+    A small loss costs less than the engine's care for a second output and for tensors that are saved.
+    """
+
+    def forward(ctx: Any, prediction: Tensor, target: Tensor, weight: Tensor | None, *options: Any) -> Tensor:
+        value: Tensor
+        value, ctx.gradient = row.run(prediction, target, weight, *options)
+        ctx.save_for_backward(prediction, target, weight)
+        ctx.options = options
+        return value
+
+    def lean_backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        _, target, weight, *_ = ctx.needs_input_grad
+        if torch.is_grad_enabled() or target or weight:
+            return (*_differentiable_backward(ctx, g, None), None, None, None, None)
+        return g * ctx.gradient, None, None, None, None, None, None
+
+    members = {"forward": staticmethod(forward), "backward": staticmethod(lean_backward)}
+    return type(f"{name}_{row.backend}", (torch.autograd.Function,), members)
 
 
 def _differentiable_backward(

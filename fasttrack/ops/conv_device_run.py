@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from fasttrack.errors import BackendUnavailable, RangeError, ShapeError
 from fasttrack.native import triton_why_not
 from fasttrack.ops._rows import on_gpu
 from fasttrack.ops.feature_spectra import check_weight
-from fasttrack.spec.conv_regression import AdamState
+from fasttrack.spec._conv_problem import AdamState, Optimization, Outcome
 from fasttrack.spec.regression_loss import FORMS
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ConvDeviceRun:
     """
 
     def __init__(self, problem: ConvRegressionProblem, optimizer: str, steps: int) -> None:
-        reason = triton_why_not() or why_not(problem)
+        reason = triton_why_not() or why_not([problem])
         if reason is not None:
             raise BackendUnavailable(f"{_OP}: no run on the device: {reason}")
         from fasttrack.kernels.conv_problem import Run
@@ -108,34 +109,32 @@ class ConvDeviceRun:
         )
 
 
-def why_not(problem: ConvRegressionProblem, *_: Any) -> str | None:
-    """Why the Triton kernels cannot run this problem."""
-    return on_gpu(problem.frames[0].features, "features")
+def why_not(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization] = ()) -> str | None:
+    """Why the Triton kernels cannot run these problems."""
+    if any(start.reduction is not None for start in starts):
+        return "trains no reduction"
+    return next((reason for p in problems if (reason := on_gpu(p.frames[0].features, "features"))), None)
 
 
-def run_triton(
-    problem: ConvRegressionProblem,
-    weight: Tensor,
-    bias: Tensor,
-    steps: int,
-    optimizer: str,
-    lr: float,
-    tolerance: float | None,
-    evaluate: bool,
-    state: AdamState | None,
-) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
-    """Row of the problem. It waits for the device once, at the end, to read counts and history together."""
+def run_triton(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization]) -> list[Outcome]:
+    """Row of the problem: one after the other. Each waits for the device once, to read counts and history together."""
+    return [_run_one(problem, start) for problem, start in zip(problems, starts, strict=True)]
+
+
+def _run_one(problem: ConvRegressionProblem, how: Optimization) -> Outcome:
     from fasttrack.kernels.conv_problem import run_of
 
-    run = run_of(_shape(problem, optimizer, steps), weight.device)
-    run.launch(_load(run, problem, weight, bias, steps, lr, tolerance, evaluate, state))
+    run = run_of(_shape(problem, how.optimizer, how.steps), how.weight.device)
+    numbers = (how.steps, how.lr, how.tolerance, how.evaluate, how.state)
+    run.launch(_load(run, problem, how.weight, how.bias, *numbers))
     out = run.result()
     read = torch.cat([out.steps, out.rows, out.history.flatten()]).cpu()
     taken, rows = int(read[0]), int(read[1])
     history = read[2 : 2 + 2 * rows].view(rows, 2)
-    before = 0 if state is None else state.steps
+    before = 0 if how.state is None else how.state.steps
     after = AdamState(out.moments[:, 0], out.bias_moments[0], before + taken)
-    return out.weight[0], out.bias, taken, history, after if optimizer == "adam" else None
+    state = after if how.optimizer == "adam" else None
+    return Outcome(out.weight[0], out.bias, None, taken, history, state, stalled=False)
 
 
 def _shape(problem: ConvRegressionProblem, optimizer: str, steps: int) -> Any:

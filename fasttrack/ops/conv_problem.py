@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from fasttrack import dispatch, native
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.ops import _checks as check
-from fasttrack.ops import conv_device_run as device
-from fasttrack.ops._rows import cpu_row, reference_row, triton_row
-from fasttrack.ops.conv_regression import aligned
-from fasttrack.ops.feature_spectra import FLOATS, FeatureSpectra, check_state, check_weight
-from fasttrack.spec.conv_regression import OPTIMIZERS, AdamState, run_problem
-from fasttrack.spec.regression_loss import FORMS
+from fasttrack.ops._conv_run import PATIENCE, ConvRegressionResult, run_together, start_of
+from fasttrack.ops.feature_spectra import FLOATS, FeatureSpectra
+from fasttrack.spec._conv_problem import AdamState
 
 __all__ = ["AdamState", "ConvRegressionProblem", "ConvRegressionResult", "RegressionLoss"]
 
@@ -31,37 +25,14 @@ class RegressionLoss(Protocol):
         """Name of the form and its two parameters, as the kernels number them."""
 
 
-@dataclass(frozen=True)
-class ConvRegressionResult:
-    """Where an optimisation ended.
-
-    Args:
-        weight: (C, kh, kw).
-        bias: (1,).
-        steps: updates made.
-        loss: Σ loss over all positions of all frames, without the weight decay, at ``weight``
-            (before the last update if the run was told not to evaluate its end).
-        snr: exp(max R − mean R) over the same positions (CRT eq. 6).
-        history: (rows, 2) float64, loss and SNR of every iterate measured, the start first.
-        state: what Adam goes on from in a later run; None after other optimizers.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    steps: int
-    loss: float
-    snr: float
-    history: Tensor
-    state: AdamState | None
-
-
 class ConvRegressionProblem:
     """Regression of several maps on their labels by one large kernel: min over (w, b) of
 
     Σ_frames Σ_positions loss(X ⋆ w + b, Y) + weight_decay·‖w‖²
 
-    The bias is not decayed; the losses are summed whatever the module's reduction. The spectra of a map
-    are computed when it is added, and every step of ``run`` works on them.
+    or, with a trained reduction A of the channels, over (A, w, b) with Aᵀw in the place of w. The bias is not
+    decayed; the losses are summed whatever the module's reduction. The spectra of a map are computed when it is
+    added, and every step of ``run`` works on them. Many problems at once: ``ConvRegressionBatch``.
 
     Args:
         features: (C, H, W) float maps, or ``FeatureSpectra`` of them; sizes may differ, C may not.
@@ -74,7 +45,7 @@ class ConvRegressionProblem:
     Raises:
         ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came.
 
-    Source: Chen & Tao 2018 (CRT), §3 and §4 (training and updating).
+    Source: Chen & Tao 2018 (CRT), §3 and §4 (training and updating); Lu et al. 2018 (DSLT), §3.1 and §5.1.
     """
 
     def __init__(
@@ -151,9 +122,11 @@ class ConvRegressionProblem:
         self._check_target(self.frames[index], target)
         self.targets[index] = target.detach().contiguous()
 
-    def response(self, weight: Tensor, bias: Tensor | None = None, index: int = -1) -> Tensor:
+    def response(
+        self, weight: Tensor, bias: Tensor | None = None, index: int = -1, reduction: Tensor | None = None
+    ) -> Tensor:
         """Response map of a stored frame (by default the newest), from its spectra."""
-        return self.frames[index].response(weight, bias)
+        return self.frames[index].response(weight, bias, reduction)
 
     def run(
         self,
@@ -166,12 +139,16 @@ class ConvRegressionProblem:
         *,
         evaluate: bool = True,
         state: AdamState | None = None,
+        patience: int | None = PATIENCE,
+        reduction: Tensor | None = None,
+        reduction_lr: float | None = None,
+        reduction_decay: float = 0.0,
         backend: str | None = None,
     ) -> ConvRegressionResult:
         """Optimise from a given weight; the arguments are not changed.
 
         Args:
-            weight: (C, kh, kw) start, or None for zeros.
+            weight: (D, kh, kw) start, D = C without a reduction; None for zeros.
             bias: (1,) start, or None for zero.
             steps: most updates to make.
             optimizer: "adam" (``torch.optim.Adam``'s update with its defaults), "gd"
@@ -183,34 +160,36 @@ class ConvRegressionProblem:
             evaluate: measure loss and SNR at the final weight. False saves half a step and reports them
                 before the last update.
             state: ``result.state`` of an earlier run, from which Adam goes on; None: its moments start at zero.
+            patience: stop, with ``result.stalled``, once the objective (loss and decay; for "cg" its squares) has
+                not fallen by a thousandth within so many steps: a map without features, or a loss at its floor.
+                Until then no iterate differs. None: never.
+            reduction: (D, C) start of a matrix A trained along, not with "cg": the kernel on the map is Aᵀw.
+            reduction_lr: its step size; None: ``lr``.
+            reduction_decay: λ of its own term λ‖A‖² ≥ 0.
             backend: explicit backend; None chooses.
 
         Returns:
-            Weight and bias, steps made, loss, SNR and their history.
+            Weight, bias and reduction, steps made, loss, SNR and their history.
 
         Raises:
             ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came.
         """
-        like = self.frames[0].features
-        weight = like.new_zeros((like.shape[0], *self.kernel_size)) if weight is None else weight
-        bias = like.new_zeros(1) if bias is None else bias
-        check_weight(_OP, weight, bias, self.frames[0])
-        check.choice(_OP, "optimizer", optimizer, OPTIMIZERS)
-        if optimizer != "cg":
-            if lr is None:
-                raise RangeError(_OP, "lr", f"a finite number > 0 for {optimizer!r}", "None")
-            check.number(_OP, "lr", lr, low=0.0, low_open=True)
-        if steps < (0 if evaluate else 1):
-            raise RangeError(_OP, "steps", "at least 0, or 1 without evaluation", repr(steps))
-        if tolerance is not None:
-            check.number(_OP, "tolerance", tolerance, low=0.0)
-        if state is not None:
-            check_state(_OP, state, optimizer, weight)
-        row = dispatch.choose(_OP, (self,), backend)
-        rate = 0.0 if lr is None else float(lr)
-        out = row.run(self, weight, bias, steps, optimizer, rate, tolerance, evaluate, state)
-        w, b, taken, history, after = out
-        return ConvRegressionResult(w, b, taken, float(history[-1, 0]), float(history[-1, 1]), history, after)
+        start = start_of(
+            self.frames[0],
+            weight,
+            bias,
+            steps,
+            optimizer,
+            lr,
+            tolerance,
+            evaluate=evaluate,
+            state=state,
+            patience=patience,
+            reduction=reduction,
+            reduction_lr=reduction_lr,
+            reduction_decay=reduction_decay,
+        )
+        return run_together([self], [start], backend)[0]
 
     def _check_target(self, frame: FeatureSpectra, target: Tensor) -> None:
         check.tensor(_OP, "target", target, dims=(2,), layout="(H − kh + 1, W − kw + 1)")
@@ -228,68 +207,3 @@ def _kernel_from(features: Tensor, target: Tensor) -> tuple[int, int]:
     if kh < 1 or kw < 1 or target.numel() == 0:
         check.shape_error(_OP, "target", f"at least 1 × 1 and no larger than the map, {tuple(features.shape)}", target)
     return kh, kw
-
-
-def _cpu_why_not(problem: ConvRegressionProblem) -> str | None:
-    return problem.frames[0].why_not
-
-
-def _run_cpu(
-    problem: ConvRegressionProblem,
-    weight: Tensor,
-    bias: Tensor,
-    steps: int,
-    optimizer: str,
-    lr: float,
-    tolerance: float | None,
-    evaluate: bool,
-    state: AdamState | None,
-) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
-    frames, targets = problem.frames, problem.targets
-    for frame in frames:  # one tile for all: their gradients are summed before the inverse transform
-        frame.retile(frames[0].tile)
-    w = weight.detach().clone(memory_format=torch.contiguous_format)
-    b = bias.detach().clone()
-    state = AdamState.start(w) if state is None else state
-    moments, bias_moments = state.moments.clone(), state.bias_moments.clone()
-    history = torch.empty(steps + 1, 2, dtype=torch.float64)
-    form, p, q = problem.loss.kernel_form()
-    common = (
-        [w.shape[0], *frames[0].kernel_size, *frames[0].tile],
-        [(f.address(), y.data_ptr(), *f.features.shape[1:]) for f, y in zip(frames, targets, strict=True)],
-        (FORMS.index(form), p, q),
-        problem.weight_decay,
-        OPTIMIZERS.index(optimizer),
-        lr,
-        steps,
-        -1.0 if tolerance is None else tolerance,
-        evaluate,
-        w.data_ptr(),
-        b.data_ptr(),
-        moments.data_ptr() if optimizer == "adam" else 0,
-        bias_moments.data_ptr() if optimizer == "adam" else 0,
-        state.steps,
-        history.data_ptr(),
-    )
-    lib = native.lib()
-    size: int = lib.conv_run(*common, 0)[0]
-    if problem.workspace is None or problem.workspace.numel() < size:
-        problem.workspace = aligned(size)
-    _, taken, rows = lib.conv_run(*common, problem.workspace.data_ptr())
-    after = AdamState(moments, bias_moments, state.steps + taken)
-    return w, b, taken, history[:rows], after if optimizer == "adam" else None
-
-
-def _run_reference(
-    problem: ConvRegressionProblem, weight: Tensor, bias: Tensor, steps: int, optimizer: str, *rest: Any
-) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
-    maps, form = [frame.features for frame in problem.frames], problem.loss.kernel_form()
-    start = maps, problem.targets, weight, bias, *form, problem.weight_decay, optimizer, rest[0], steps
-    with torch.enable_grad():
-        return run_problem(*start, *rest[1:])
-
-
-dispatch.register(
-    _OP,
-    (triton_row(device.why_not, device.run_triton), cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)),
-)

@@ -11,30 +11,39 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _conv_triton as triton
+from fasttrack.ops._conv_each import per_map
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, reference_row, triton_row
 from fasttrack.spec.conv_regression import conv_regression as reference
 
-__all__ = ["aligned", "check_kernel", "conv_regression", "tile_of"]
+__all__ = ["aligned", "check_kernel", "check_reduction", "composed", "conv_regression", "tile_of"]
 
 # Kernels up to this many cells are summed directly when a map is used once: its spectra would cost more.
 _DIRECT_UP_TO = 25
 
 
 def conv_regression(
-    features: Tensor, weight: Tensor, bias: Tensor | None = None, *, backend: str | None = None
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    reduction: Tensor | None = None,
+    *,
+    backend: str | None = None,
 ) -> Tensor:
     """Valid cross-correlation of a map with one large kernel, summed over channels.
 
-    R[b, i, j] = Σ_{c,p,q} X[b, c, i + p, j + q]·w[c, p, q] + bias
+    R[b, i, j] = Σ_{c,p,q} X[b, c, i + p, j + q]·u[c, p, q] + bias,   u = w or, with a reduction, u = Aᵀw
 
-    Gradients in features, weight and bias, of any order. To take many steps on the same maps use
-    ``ConvRegressionProblem``, which transforms them once.
+    A 1×1 reduction commutes with the correlation, w ⋆ (A X) = (Aᵀw) ⋆ X: neither the reduced map nor a gradient
+    in it is computed. Gradients in features, weight, bias and reduction, of any order. To take many steps on the
+    same maps use ``ConvRegressionProblem``, which transforms them once.
 
     Args:
         features: (B, C, H, W) or (C, H, W) float tensor X.
-        weight: (C, kh, kw) of the same dtype, 1 ≤ kh ≤ H, 1 ≤ kw ≤ W.
-        bias: (1,) of the same dtype, or None.
+        weight: (D, kh, kw) of the same dtype, 1 ≤ kh ≤ H, 1 ≤ kw ≤ W, D = C without a reduction; or
+            (B, D, kh, kw), a kernel per map.
+        bias: (1,) of the same dtype, (B,) with a kernel per map, or None.
+        reduction: (D, C) matrix A, (B, D, C) with a kernel per map, or None.
         backend: explicit backend; None chooses.
 
     Returns:
@@ -44,31 +53,54 @@ def conv_regression(
     Raises:
         ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
 
-    Source: Chen & Tao 2018 (CRT), §3.1.
+    Source: Chen & Tao 2018 (CRT), §3.1; Lu et al. 2018 (DSLT), §5.1 (reduction).
     """
     op = "conv_regression"
     check.tensor(op, "features", features, dims=(3, 4), layout="(B, C, H, W) or (C, H, W)")
-    check.tensor(op, "weight", weight, dims=(3,), layout="(C, kh, kw)")
-    check.same_dtype(op, "weight", weight, "features", features)
-    check.same_device(op, "weight", weight, "features", features)
+    check.tensor(op, "weight", weight, dims=(3, 4), layout="(D, kh, kw) or, per map, (B, D, kh, kw)")
+    for name, value in (("weight", weight), ("bias", bias), ("reduction", reduction)):
+        if value is not None:
+            check.tensor(op, name, value)
+            check.same_dtype(op, name, value, "features", features)
+            check.same_device(op, name, value, "features", features)
+    each = weight.dim() == 4
+    if each and (features.dim() != 4 or len(weight) != len(features)):
+        wanted = f"(D, kh, kw), or (B, D, kh, kw) with features (B, C, H, W), here {tuple(features.shape)}"
+        check.shape_error(op, "weight", wanted, weight)
+    if reduction is not None:
+        check_reduction(op, reduction, weight, features.shape[-3])
+        weight = composed(weight, reduction)
     check_kernel(op, features, weight)
-    if bias is not None:
-        check.tensor(op, "bias", bias)
-        if bias.shape != (1,):
-            check.shape_error(op, "bias", "(1,)", bias)
-        check.same_dtype(op, "bias", bias, "features", features)
-        check.same_device(op, "bias", bias, "features", features)
+    if bias is not None and bias.shape != ((len(weight),) if each else (1,)):
+        check.shape_error(op, "bias", f"({len(weight)},), one per map" if each else "(1,)", bias)
     batched = features if features.dim() == 4 else features.unsqueeze(0)
-    response: Tensor = _FORWARD(batched, weight, bias, backend=backend)
+    response: Tensor = (_EACH if each else _FORWARD)(batched, weight, bias, backend=backend)
     return response if features.dim() == 4 else response.squeeze(0)
+
+
+def composed(weight: Tensor, reduction: Tensor) -> Tensor:
+    """The kernel Aᵀw (…, C, kh, kw) on the map itself, of w (…, D, kh, kw) and A (…, D, C); half types in float32."""
+    with torch.autocast(weight.device.type, enabled=False):
+        matrix, kernel = _wide(reduction).transpose(-1, -2), _wide(weight)
+        kernels: Tensor = (matrix @ kernel.flatten(-2)).unflatten(-1, kernel.shape[-2:])
+        return kernels
+
+
+def check_reduction(op: str, reduction: Tensor, weight: Tensor, channels: int) -> None:
+    """``reduction`` must lead from ``channels`` of a map to those of ``weight`` (…, D, kh, kw)."""
+    reduced = weight.shape[-3]
+    wanted = [(reduced, channels), (len(weight), reduced, channels)][: 1 + (weight.dim() == 4)]
+    if tuple(reduction.shape) not in wanted or 0 in reduction.shape:
+        sizes = " or ".join(map(str, wanted))
+        check.shape_error(op, "reduction", f"{sizes}: D of weight, at least 1, and C of features", reduction)
 
 
 def check_kernel(op: str, features: Tensor, weight: Tensor) -> None:
     """``weight`` (C, kh, kw) must fit into ``features`` (…, C, H, W)."""
     channels, height, width = features.shape[-3:]
-    if weight.shape[0] != channels or channels == 0:
+    if weight.shape[-3] != channels or channels == 0:
         check.shape_error(op, "weight", f"(C, kh, kw) with the C ≥ 1 of features, {channels}", weight)
-    if not (1 <= weight.shape[1] <= height and 1 <= weight.shape[2] <= width):
+    if not (1 <= weight.shape[-2] <= height and 1 <= weight.shape[-1] <= width):
         wanted = f"(C, kh, kw) with 1 ≤ kh ≤ {height} and 1 ≤ kw ≤ {width}, the size of features"
         check.shape_error(op, "weight", wanted, weight)
 
@@ -251,3 +283,4 @@ _FEATURES_GRADIENT = Op(
     meta=_features_gradient_meta,
     gradient=Gradient(_save, _features_gradient_backward),
 )
+_EACH = per_map(_FORWARD, _WEIGHT_GRADIENT, _FEATURES_GRADIENT)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fasttrack import native
-from fasttrack.errors import RangeError, ShapeError
+from fasttrack.errors import ArgumentError, RangeError, ShapeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Op
 from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
@@ -30,6 +30,7 @@ def crop_resize(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     *,
+    out: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """Bilinear samples of K windows of one 8-bit frame, as a float batch.
@@ -49,10 +50,14 @@ def crop_resize(
             "constant" continues the frame with black pixels, to which mean and std apply as to any other.
         mean: subtracted per channel (or one number), in grey levels 0–255; None is 0.
         std: divides per channel (or one number), > 0; None is 1.
+        out: contiguous float32 tensor of the result's shape and device, which is overwritten and returned: large
+            results cost less where their memory is in use already. Whoever keeps a result must not pass it
+            again. Where the call raises, it is unchanged.
         backend: explicit backend; None chooses.
 
     Returns:
-        (K, C, out_h, out_w) float32 on the device of ``frame``. It carries no gradient.
+        (K, C, out_h, out_w) float32 on the device of ``frame``, a new tensor without ``out``. It carries no
+        gradient.
 
     Raises:
         ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came;
@@ -75,8 +80,28 @@ def crop_resize(
     check.choice(op, "border", border, BORDERS)
     out_h, out_w = _size(size)
     gain, offset = _affine(mean, std, channels)
-    out: Tensor = _OP(frame, boxes, out_h, out_w, border == "constant", gain, offset, backend=backend)
+    if out is None:
+        made: Tensor = _OP(frame, boxes, out_h, out_w, border == "constant", gain, offset, backend=backend)
+        return made
+    _check_out(out, (boxes.shape[0], channels, out_h, out_w), frame, boxes)
+    _INTO(out, frame, boxes, border == "constant", gain, offset, backend=backend)
     return out
+
+
+def _check_out(out: Tensor, shape: tuple[int, int, int, int], frame: Tensor, boxes: Tensor) -> None:
+    op = "crop_resize"
+    check.tensor(op, "out", out, dtypes=(torch.float32,))
+    if out.shape != shape or not out.is_contiguous():
+        wanted = f"contiguous, of shape {shape}"
+        raise ShapeError(op, "out", wanted, f"shape {tuple(out.shape)}, strides {out.stride()}")
+    check.same_device(op, "out", out, "frame", frame)
+    if out.requires_grad:
+        raise ArgumentError(op, "out", "a tensor that asks for no gradient", "requires_grad=True")
+    if torch.compiler.is_compiling():
+        return
+    storages = {t.untyped_storage().data_ptr() for t in (frame, boxes)}
+    if out.numel() > 0 and out.untyped_storage().data_ptr() in storages:
+        raise ArgumentError(op, "out", "memory of its own", "memory of frame or boxes")
 
 
 def _size(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -116,6 +141,14 @@ def _cpu_why_not(frame: Tensor, *_: Any) -> str | None:
 def _cpu(
     frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
 ) -> Tensor:
+    out = torch.empty((boxes.shape[0], len(gain), out_h, out_w), dtype=torch.float32)
+    _cpu_into(out, frame, boxes, constant, gain, offset)
+    return out
+
+
+def _cpu_into(
+    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, gain: list[float], offset: list[float]
+) -> None:
     height, width = frame.shape[:2]
     channels = len(gain)
     stride_c = frame.stride(2) if channels > 1 else 1
@@ -123,8 +156,6 @@ def _cpu(
     # An array costs a tenth of a tensor here, where a call may take only microseconds.
     affine = array("f", (*gain, *offset))
     address = affine.buffer_info()[0]
-    count = rows.shape[0]
-    out = torch.empty((count, channels, out_h, out_w), dtype=torch.float32)
     bad = native.lib().crop_resize(
         frame.data_ptr(),
         height,
@@ -134,17 +165,20 @@ def _cpu(
         frame.stride(1),
         stride_c,
         rows.data_ptr(),
-        count,
+        rows.shape[0],
         address,
         address + affine.itemsize * channels,
         constant,
         out.data_ptr(),
-        out_h,
-        out_w,
+        out.shape[2],
+        out.shape[3],
     )
     if bad >= 0:
         spec.refuse_bad_box(rows, bad)
-    return out
+
+
+def _into_why_not(_: Tensor, frame: Tensor, *__: Any) -> str | None:
+    return _cpu_why_not(frame)
 
 
 def _gpu_why_not(frame: Tensor, *_: Any) -> str | None:
@@ -159,12 +193,30 @@ def _triton(
     return kernels.crop_resize(frame, boxes, out_h, out_w, constant, gain, offset)
 
 
+def _into_gpu_why_not(_: Tensor, frame: Tensor, *__: Any) -> str | None:
+    return _gpu_why_not(frame)
+
+
+def _triton_into(
+    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, gain: list[float], offset: list[float]
+) -> None:
+    from fasttrack.kernels import crop_resize as kernels
+
+    kernels.crop_resize(frame, boxes, out.shape[2], out.shape[3], constant, gain, offset, out)
+
+
 def _reference(
     frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
 ) -> Tensor:
     raw = spec.crop_resize(frame, boxes.detach(), (out_h, out_w), BORDERS[constant])
     scale, shift = raw.new_tensor(gain).view(-1, 1, 1), raw.new_tensor(offset).view(-1, 1, 1)
     return (raw * scale + shift).float()
+
+
+def _reference_into(
+    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, gain: list[float], offset: list[float]
+) -> None:
+    out.copy_(_reference(frame, boxes, out.shape[2], out.shape[3], constant, gain, offset))
 
 
 def _meta(
@@ -178,4 +230,14 @@ _OP = Op(
     "(Tensor frame, Tensor boxes, int out_h, int out_w, bool constant, float[] gain, float[] offset) -> Tensor",
     rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
+)
+_INTO = Op(
+    "crop_resize_into",
+    "(Tensor(a!) out, Tensor frame, Tensor boxes, bool constant, float[] gain, float[] offset) -> ()",
+    rows=(
+        triton_row(_into_gpu_why_not, _triton_into),
+        cpu_row(_into_why_not, _cpu_into),
+        reference_row(_reference_into),
+    ),
+    meta=lambda *_: None,
 )

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from fasttrack import dispatch, native
-from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
-from fasttrack.ops.conv_regression import aligned, check_kernel, conv_regression, tile_of
-from fasttrack.spec.conv_regression import AdamState
+from fasttrack.ops.conv_regression import aligned, check_kernel, check_reduction, composed, conv_regression, tile_of
 
-__all__ = ["FLOATS", "FeatureSpectra", "check_state", "check_weight"]
+__all__ = ["FLOATS", "FeatureSpectra", "check_weight"]
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -85,48 +83,55 @@ class FeatureSpectra:
             self._of_kernels = tiling, tiles.spectra_of(self.features[None], tiling)
         return self._of_kernels
 
-    def response(self, weight: Tensor, bias: Tensor | None = None, *, backend: str | None = None) -> Tensor:
+    def response(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        reduction: Tensor | None = None,
+        *,
+        backend: str | None = None,
+    ) -> Tensor:
         """``conv_regression`` of this map: (H − kh + 1, W − kw + 1), without gradients.
 
         Args:
-            weight: (C, kh, kw).
+            weight: (D, kh, kw), D = C without a reduction.
             bias: (1,) or None.
+            reduction: (D, C) or None.
             backend: explicit backend; None chooses.
 
         Raises:
             ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
         """
         weight, bias = weight.detach(), None if bias is None else bias.detach()
-        check_weight("FeatureSpectra.response", weight, bias, self)
+        check_weight("FeatureSpectra.response", weight, bias, self, reduction)
+        if reduction is not None:
+            weight = composed(weight, reduction.detach())
         b = None if bias is None else bias.contiguous()
         response: Tensor = dispatch.choose(_OP, (self,), backend).run(self, weight.contiguous(), b)
         return response
 
 
-def check_weight(op: str, weight: Tensor, bias: Tensor | None, frame: FeatureSpectra) -> None:
-    """``weight`` (C, kh, kw) and ``bias`` (1,) must suit a stored map."""
+def check_weight(
+    op: str, weight: Tensor, bias: Tensor | None, frame: FeatureSpectra, reduction: Tensor | None = None
+) -> None:
+    """``weight`` (D, kh, kw), ``bias`` (1,) and ``reduction`` (D, C) must suit a stored map (C, H, W)."""
+    channels = frame.features.shape[0]
     check.tensor(op, "weight", weight, dims=(3,), layout="(C, kh, kw)")
-    wanted = (frame.features.shape[0], *frame.kernel_size)
+    if reduction is not None:
+        check.tensor(op, "reduction", reduction, dims=(2,), layout="(D, C)")
+        check_reduction(op, reduction, weight, channels)
+        channels = reduction.shape[0]
+    wanted = (channels, *frame.kernel_size)
     if tuple(weight.shape) != wanted:
         check.shape_error(op, "weight", str(wanted), weight)
     if bias is not None:
         check.tensor(op, "bias", bias)
         if bias.shape != (1,):
             check.shape_error(op, "bias", "(1,)", bias)
-    for name, value in (("weight", weight), ("bias", bias)):
+    for name, value in (("weight", weight), ("bias", bias), ("reduction", reduction)):
         if value is not None:
             check.same_dtype(op, name, value, "features", frame.features)
             check.same_device(op, name, value, "features", frame.features)
-
-
-def check_state(op: str, state: AdamState, optimizer: str, weight: Tensor) -> None:
-    """``state`` must be one of Adam on such a weight."""
-    if optimizer != "adam":
-        raise RangeError(op, "state", f"None with optimizer {optimizer!r}", "a state of Adam")
-    if state.moments.shape != (2, *weight.shape) or state.bias_moments.shape != (2,):
-        check.shape_error(op, "state", f"of a weight of shape {tuple(weight.shape)}", state.moments)
-    check.same_dtype(op, "state.moments", state.moments, "features", weight)
-    check.same_device(op, "state.moments", state.moments, "features", weight)
 
 
 def _response_triton(frame: FeatureSpectra, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -110,6 +110,8 @@ def _positive(op: str, name: str, value: int) -> None:
 
 def _check(op: str, x: Tensor, size: int, k: float, alpha: float, beta: float) -> None:
     check.tensor(op, "x", x, dims=(4,), layout="(B, C, H, W)")
+    if 0 in x.shape[1:]:
+        check.shape_error(op, "x", "(B, C, H, W) with C, H, W ≥ 1", x)
     _positive(op, "size", size)
     check.number(op, "k", k, low=0.0, low_open=True)
     check.number(op, "alpha", alpha, low=0.0)

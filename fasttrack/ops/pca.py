@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fasttrack import native
-from fasttrack.errors import RangeError
+from fasttrack.errors import DtypeError, RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, on_cpu, reference_row
@@ -83,6 +83,8 @@ def pca_apply(x: Tensor, model: PCAModel, *, backend: str | None = None) -> Tens
         ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
     """
     op = "pca_apply"
+    if not isinstance(model, tuple) or len(model) != 3:
+        raise DtypeError(op, "model", "a PCAModel, as pca_fit returns it", type(model).__name__)
     mean, basis = model[0], model[1]
     check.tensor(op, "model.basis", basis, dims=(2,), layout="(D, k)")
     d = basis.shape[0]
@@ -123,6 +125,8 @@ def _fit_cpu(samples: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _fit_reference(samples: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    if samples.is_meta:  # shapes only: there is no variance to look at
+        return _fit_meta(samples, k)
     return spec.pca_fit(samples.detach(), k)
 
 

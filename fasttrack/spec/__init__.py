@@ -14,8 +14,10 @@ __all__ = ["all_specs", "stems"]
 
 
 def stems() -> tuple[str, ...]:
-    """Names of the ops that have a spec file."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base"))
+    """Names of the ops that have a spec file; files that begin with an underscore belong to one of them."""
+    return tuple(
+        sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base" and not m.name.startswith("_"))
+    )
 
 
 def all_specs() -> tuple[Spec, ...]:

@@ -1,10 +1,8 @@
-"""Large-kernel, one-output convolution, and the regression problem solved with it."""
+"""Large-kernel, one-output convolution: the definition, its cases and its tolerances."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,170 +10,55 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from fasttrack.spec.base import Case, Cost, Spec, Tolerance
-from fasttrack.spec.regression_loss import value_at
 
-__all__ = ["OPTIMIZERS", "SPECS", "AdamState", "conv_regression", "position_weight", "run_problem"]
-
-OPTIMIZERS = ("adam", "cg", "gd")
+__all__ = ["SPECS", "conv_regression"]
 
 
-def conv_regression(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """R[b, i, j] = Σ_c,p,q X[b, c, i + p, j + q]·w[c, p, q] + bias."""
+def conv_regression(
+    features: Tensor, weight: Tensor, bias: Tensor | None = None, reduction: Tensor | None = None
+) -> Tensor:
+    """R[b, i, j] = Σ_c,p,q X[b, c, i + p, j + q]·w[c, p, q] + bias; with a reduction A of the map A X."""
+    if weight.dim() == 4:  # a kernel per map
+        matrices = [reduction] * len(features) if reduction is None or reduction.dim() == 2 else reduction
+        biases = [None] * len(features) if bias is None else bias[:, None]
+        each = [conv_regression(*arguments) for arguments in zip(features, weight, biases, matrices, strict=True)]
+        if each:
+            return torch.stack(each)
+        height, width = (features.shape[i] - weight.shape[i] + 1 for i in (2, 3))
+        return features.new_zeros(0, height, width) * (features.sum() + weight.sum())
+    if reduction is not None:
+        features = torch.einsum("dc,...chw->...dhw", reduction, features)
     batched = features if features.dim() == 4 else features[None]
     response = functional.conv2d(batched, weight[None], bias)[:, 0]
     return response if features.dim() == 4 else response[0]
 
 
-def position_weight(form: str, target: Tensor, a: float) -> Tensor:
-    """What multiplies e² at a position by its label alone: the weight conjugate gradient solves with."""
-    if form == "truncated":
-        return torch.exp(2 * a * target)
-    return torch.exp(target) if form.startswith("shrinkage") else torch.ones_like(target)
-
-
-@dataclass(frozen=True)
-class AdamState:
-    """What Adam remembers between two runs (``exp_avg``, ``exp_avg_sq`` and ``step`` of ``torch.optim.Adam``).
-
-    Args:
-        moments: (2, C, kh, kw), first and second moment of the weight's gradient.
-        bias_moments: (2,), those of the bias.
-        steps: updates they have seen.
-    """
-
-    moments: Tensor
-    bias_moments: Tensor
-    steps: int
-
-    @classmethod
-    def start(cls, weight: Tensor) -> AdamState:
-        """The state before the first step on this weight."""
-        like = weight.detach()
-        return cls(like.new_zeros(2, *like.shape), like.new_zeros(2), 0)
-
-
-def run_problem(
-    features: Sequence[Tensor],
-    targets: Sequence[Tensor],
-    weight: Tensor,
-    bias: Tensor,
-    form: str,
-    a: float,
-    c: float,
-    weight_decay: float,
-    optimizer: str,
-    lr: float,
-    steps: int,
-    tolerance: float | None = None,
-    evaluate: bool = True,
-    state: AdamState | None = None,
-) -> tuple[Tensor, Tensor, int, Tensor, AdamState | None]:
-    """The whole optimisation, step by step: (weight, bias, steps, history rows of loss and SNR, Adam's state)."""
-    w, b = weight.detach().clone().requires_grad_(), bias.detach().clone().requires_grad_()
-    update: Callable[[Tensor], bool] = (
-        _cg(w, b, features, targets, form, a, weight_decay)
-        if optimizer == "cg"
-        else _TorchStep(w, b, optimizer, lr, state)
-    )
-    history: list[tuple[float, float]] = []
-    step = 0
-    while step < steps or evaluate:
-        responses = [conv_regression(x, w, b) for x in features]
-        data = sum(
-            (value_at(form, r, y, a, c).sum() for r, y in zip(responses, targets, strict=True)),
-            torch.zeros_like(b).sum(),
-        )
-        flat = torch.cat([r.detach().flatten() for r in responses])
-        history.append((data.item(), math.exp((flat.max() - flat.mean()).item())))
-        if step == steps or (tolerance is not None and history[-1][0] < tolerance):
-            break
-        if not update(data + weight_decay * w.square().sum()):
-            break
-        step += 1
-    rows = torch.tensor(history, dtype=torch.float64).reshape(-1, 2)
-    after = update.state() if isinstance(update, _TorchStep) else None
-    return w.detach(), b.detach(), step, rows, after
-
-
-class _TorchStep:
-    """One step of ``torch.optim.Adam``, from a given state, or of ``torch.optim.SGD``."""
-
-    def __init__(self, w: Tensor, b: Tensor, optimizer: str, lr: float, state: AdamState | None) -> None:
-        self.w, self.b, self.adam = w, b, optimizer == "adam"
-        self.optimizer = torch.optim.Adam([w, b], lr=lr) if self.adam else torch.optim.SGD([w, b], lr=lr)
-        if self.adam:
-            before = AdamState.start(w) if state is None else state
-            for p, moments in ((w, before.moments), (b, before.bias_moments)):
-                first, second = (m.reshape(p.shape).clone() for m in moments)
-                step = torch.tensor(float(before.steps))
-                self.optimizer.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
-
-    def __call__(self, objective: Tensor) -> bool:
-        self.optimizer.zero_grad()
-        objective.backward()
-        self.optimizer.step()
-        return True
-
-    def state(self) -> AdamState | None:
-        """Adam's state; None for SGD."""
-        if not self.adam:
-            return None
-        of_w, of_b = self.optimizer.state[self.w], self.optimizer.state[self.b]
-        moments = torch.stack([of_w["exp_avg"], of_w["exp_avg_sq"]])
-        return AdamState(moments, torch.cat([of_b["exp_avg"], of_b["exp_avg_sq"]]), int(of_w["step"]))
-
-
-def _cg(
-    w: Tensor,
-    b: Tensor,
-    features: Sequence[Tensor],
-    targets: Sequence[Tensor],
-    form: str,
-    a: float,
-    weight_decay: float,
-) -> Callable[[Tensor], bool]:
-    """Conjugate gradient (Polak-Ribière, exact line search) on Σ W(y)²(R − y)² + weight_decay·‖w‖²."""
-    squares = [position_weight(form, y, a) for y in targets]
-    before: list[Tensor] = []
-    direction = torch.zeros(w.numel() + 1, dtype=w.dtype)
-
-    def step(_: Tensor) -> bool:
-        nonlocal direction
-        parts = [conv_regression(x, w, b) for x in features]
-        fit = [(s * (r - y).square()).sum() for s, r, y in zip(squares, parts, targets, strict=True)]
-        slopes = torch.autograd.grad(torch.stack(fit).sum() + weight_decay * w.square().sum(), [w, b])
-        residual = -0.5 * torch.cat([s.flatten() for s in slopes])
-        keep = 0.0
-        if before:
-            keep = max(0.0, float(residual @ (residual - before[0]) / (before[0] @ before[0])))
-        direction = residual + keep * direction
-        before[:] = [residual]
-        dw, db = direction[:-1].view_as(w), direction[-1:]
-        images = [conv_regression(x, dw, db) for x in features]
-        curvature = sum(float((s * q.square()).sum()) for s, q in zip(squares, images, strict=True))
-        curvature += weight_decay * float(dw.square().sum())
-        if curvature <= 0:
-            return False
-        along = float(residual @ direction) / curvature
-        with torch.no_grad():
-            w.add_(dw, alpha=along)
-            b.add_(db, alpha=along)
-        return True
-
-    return step
-
-
 def _maps(
-    batch: int | None, channels: int, height: int, width: int, kh: int, kw: int, bias: bool = True
+    batch: int | None,
+    channels: int,
+    height: int,
+    width: int,
+    kh: int,
+    kw: int,
+    bias: bool = True,
+    reduced: int | None = None,
+    each: tuple[str, ...] = (),
 ) -> Callable[[Generator, torch.dtype], dict[str, Any]]:
+    """Arguments: ``reduced`` channels after a reduction; those named in ``each`` are given per map."""
+
     def build(generator: Generator, dtype: torch.dtype) -> dict[str, Any]:
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=generator, dtype=torch.float64)
+        def normal(name: str, *shape: int) -> Tensor:
+            if name in each:
+                shape = (batch or 0, *shape)
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
         shape = (channels, height, width) if batch is None else (batch, channels, height, width)
-        arguments = {"features": normal(*shape).to(dtype), "weight": normal(channels, kh, kw).to(dtype)}
+        weight = (channels if reduced is None else reduced, kh, kw)
+        arguments = {"features": normal("", *shape), "weight": normal("weight", *weight)}
         if bias:
-            arguments["bias"] = normal(1).to(dtype)
+            arguments["bias"] = normal("", batch or 0) if "weight" in each else normal("", 1)
+        if reduced is not None:
+            arguments["reduction"] = normal("reduction", reduced, channels)
         return arguments
 
     return build
@@ -194,6 +77,12 @@ _CASES = (
     Case("wide", _maps(1, 31, 29, 83, 5, 19)),
     Case("kernel_3x3", _maps(1, 16, 24, 31, 3, 3)),
     Case("kernel_5x5", _maps(1, 12, 31, 24, 5, 5)),
+    Case("reduced", _maps(2, 5, 9, 8, 4, 3, reduced=3)),
+    Case("reduced_one_map", _maps(None, 19, 13, 11, 6, 5, reduced=9)),
+    Case("widened", _maps(1, 2, 12, 17, 3, 3, bias=False, reduced=7)),
+    Case("kernel_per_map", _maps(3, 3, 9, 8, 4, 3, each=("weight",))),
+    Case("reduced_per_map", _maps(2, 9, 17, 13, 7, 5, bias=False, reduced=4, each=("weight", "reduction"))),
+    Case("kernel_per_map_reduced_alike", _maps(2, 6, 9, 11, 4, 5, reduced=2, each=("weight",))),
     Case("S_64x100x72_k20x8", _maps(1, 64, 100, 72, 20, 8), bench=True, tests=False),
     Case("M_64x160x126_k32x14", _maps(1, 64, 160, 126, 32, 14), bench=True, tests=False),
     Case("L_64x240x216_k48x24", _maps(1, 64, 240, 216, 48, 24), bench=True, tests=False),
@@ -201,17 +90,21 @@ _CASES = (
     Case("64x72x120_k9x9", _maps(1, 64, 72, 120, 9, 9), bench=True, tests=False),
     Case("128x72x120_k5x5", _maps(1, 128, 72, 120, 5, 5), bench=True, tests=False),
     Case("128x72x120_k3x3", _maps(1, 128, 72, 120, 3, 3), bench=True, tests=False),
+    Case("reduced_M_512to128x72x120_k14x13", _maps(1, 512, 72, 120, 14, 13, reduced=128), bench=True, tests=False),
+    Case("reduced_L_512to128x105x162_k21x18", _maps(1, 512, 105, 162, 21, 18, reduced=128), bench=True, tests=False),
 )
 
 
 def _cost(arguments: dict[str, Any]) -> Cost:
-    """Of the definition, not of the FFT that the kernel runs instead."""
-    features, weight = arguments["features"], arguments["weight"]
-    height, width = features.shape[-2:]
+    """Of the definition with the kernels composed, not of the FFT that the kernel runs instead."""
+    features, weight, reduction = arguments["features"], arguments["weight"], arguments.get("reduction")
+    channels, height, width = features.shape[-3:]
     kh, kw = weight.shape[-2:]
-    maps = features.numel() // (features.shape[-3] * height * width)
+    maps = features.numel() // (channels * height * width)
     positions = maps * (height - kh + 1) * (width - kw + 1)
-    return Cost(flops=2.0 * weight.numel() * positions, bytes=4.0 * (features.numel() + weight.numel() + positions))
+    compose = 0.0 if reduction is None else 2.0 * weight.numel() * channels
+    moved = features.numel() + weight.numel() + positions + (0 if reduction is None else reduction.numel())
+    return Cost(flops=2.0 * channels * kh * kw * positions + compose, bytes=4.0 * moved)
 
 
 _TOLERANCE = {
@@ -230,7 +123,7 @@ SPECS = (
         _TOLERANCE,
         # The gradient in the bias is a bare sum, which the contract's alternating weights cancel to nothing:
         # tests/test_conv_regression.py checks it.
-        ("features", "weight"),
+        ("features", "weight", "reduction"),
         cost=_cost,
     ),
 )

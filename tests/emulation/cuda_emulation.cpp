@@ -1,6 +1,7 @@
 // The scheduler of the emulation: fibers of one block at a time, or of all blocks of a cooperative grid.
 #include "cuda_emulation.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <memory>
@@ -24,8 +25,11 @@ constexpr unsigned char kPoison = 0xff;  // floats of it are NaN
 
 enum class State { Ready, AtBlock, AtWarp, Paused, Done };
 
+// A context starts a fiber; after that jumps switch, without the system calls that save a signal mask.
 struct Fiber {
   ucontext_t context;
+  jmp_buf at;
+  bool started = false;
   std::unique_ptr<unsigned char[]> stack;
   Place place;
   State state;
@@ -49,7 +53,8 @@ const Kernel kKernels[] = {
 #undef FT_ROW
 };
 
-ucontext_t scheduler;
+ucontext_t first_scheduler;
+jmp_buf scheduler;
 Fiber* running = nullptr;
 Block* block = nullptr;
 const Kernel* kernel = nullptr;
@@ -60,7 +65,7 @@ std::vector<std::unique_ptr<Fiber>> pool;
 void wait_as(State state) {
   Fiber* self = running;
   self->state = state;
-  swapcontext(&self->context, &scheduler);
+  if (_setjmp(self->at) == 0) _longjmp(scheduler, 1);
 }
 
 // A fiber outlives its kernel: it waits for the next thread to be.
@@ -92,7 +97,10 @@ void resume(Fiber* one) {
   running = one;
   here = &one->place;
   one->state = State::Ready;
-  swapcontext(&scheduler, &one->context);
+  if (_setjmp(scheduler) != 0) return;
+  if (one->started) _longjmp(one->at, 1);
+  one->started = true;
+  swapcontext(&first_scheduler, &one->context);
 }
 
 // Fibers that all wait at one barrier go on; an exited thread cannot be waited for within its warp.

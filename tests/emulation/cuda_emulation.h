@@ -15,6 +15,7 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(n) alignas(n)
 // Each block has its own image of this section, swapped in while its fibers run.
 #define __shared__ static __attribute__((section("ft_shared")))
@@ -104,6 +105,12 @@ template <class T>
 T atomicMax(T* at, T value) {
   const T before = *at;
   *at = value > before ? value : before;
+  return before;
+}
+template <class T>
+T atomicMin(T* at, T value) {
+  const T before = *at;
+  *at = value < before ? value : before;
   return before;
 }
 template <class T>

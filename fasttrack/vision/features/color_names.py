@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from fasttrack import ops
 from fasttrack.errors import RangeError, WeightsError
 from fasttrack.vision.features.base import check_patches
 from fasttrack.vision.matfile import read_mat
@@ -152,11 +152,4 @@ class ColorNames:
         """(T, 3, h, w) → (T, 11, h//stride, w//stride); values outside 0..255 count as the nearest."""
         check_patches(self.name, patches, self.stride)
         self._table = self._table.to(patches.device)
-        t, s = patches.shape[0], self.stride
-        rows, cols = patches.shape[2] // s, patches.shape[3] // s
-        bins = patches[:, :, : rows * s, : cols * s].clamp(0, 255).to(torch.int32).bitwise_right_shift_(3)
-        index = bins[:, 0].add(bins[:, 1], alpha=BINS).add_(bins[:, 2], alpha=BINS * BINS)
-        # One bag per cell: the mean of its s² table rows, without a map of 11 channels at full size.
-        bags = index.view(t, rows, s, cols, s).transpose(2, 3).reshape(-1, s * s)
-        shares = F.embedding_bag(bags, self._table, mode="mean")
-        return shares.view(t, rows, cols, -1).permute(0, 3, 1, 2).contiguous()
+        return ops.color_names(patches, self._table, self.stride)
