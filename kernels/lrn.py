@@ -67,7 +67,7 @@ def _planar(
     for d in tl.static_range(-BEFORE, AFTER):
         c = first + d
         v = _read(at + plane * c, ok & (c >= 0) & (c < channels), RELU)
-        window = window + (v,)  # noqa: RUF005
+        window = window + (v,)  # type: ignore[assignment]  # noqa: RUF005
     for c in range(first, tl.minimum(first + chunk, channels)):
         ahead = c + AFTER
         v = _read(at + plane * ahead, ok & (ahead < channels), RELU)
