@@ -11,7 +11,7 @@ from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, on_cpu, reference_row
+from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import color_names as spec
 
 __all__ = ["color_names"]
@@ -86,6 +86,16 @@ def _cpu(patches: Tensor, table: Tensor, cell_size: int) -> Tensor:
     return out
 
 
+def _gpu_why_not(patches: Tensor, *_: Any) -> str | None:
+    return on_gpu(patches, "patches")
+
+
+def _triton(patches: Tensor, table: Tensor, cell_size: int) -> Tensor:
+    from fasttrack.kernels import color_names as kernels
+
+    return kernels.color_names(patches, table, cell_size)
+
+
 def _reference(patches: Tensor, table: Tensor, cell_size: int) -> Tensor:
     return spec.color_names(patches.detach(), table.detach(), cell_size)
 
@@ -98,6 +108,6 @@ def _meta(patches: Tensor, table: Tensor, cell_size: int) -> Tensor:
 _OP = Op(
     "color_names",
     "(Tensor patches, Tensor table, int cell_size) -> Tensor",
-    rows=(cpu_row(_why_not, _cpu), reference_row(_reference)),
+    rows=(triton_row(_gpu_why_not, _triton), cpu_row(_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
 )

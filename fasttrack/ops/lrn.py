@@ -12,7 +12,7 @@ from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._rows import cpu_row, on_cpu, reference_row
+from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import lrn as spec
 
 __all__ = ["lrn", "relu_lrn_maxpool"]
@@ -158,6 +158,20 @@ def _cpu(
     return out.to(x.dtype)
 
 
+def _gpu_why_not(x: Tensor, *_: Any) -> str | None:
+    return on_gpu(x, "x")
+
+
+def _triton(
+    x: Tensor, size: int, k: float, alpha: float, beta: float, pool: int = 0, stride: int = 1, ceil_mode: bool = False
+) -> Tensor:
+    from fasttrack.kernels import lrn as kernels
+
+    out_h, out_w = (spec.pooled_size(n, pool, stride, ceil_mode) if pool else n for n in x.shape[2:])
+    channels_last = _format_of(x) == torch.channels_last
+    return kernels.lrn(x, channels_last, size, k, alpha, beta, pool, stride, out_h, out_w)
+
+
 def _reference_lrn(x: Tensor, *options: Any) -> Tensor:
     return spec.lrn(_wide(x), *options).to(x.dtype).contiguous(memory_format=_format_of(x))
 
@@ -200,14 +214,14 @@ def _fused_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
 _LRN = Op(
     "lrn",
     "(Tensor x, int size, float k, float alpha, float beta) -> Tensor",
-    rows=(cpu_row(_why_not, _cpu), reference_row(_reference_lrn)),
+    rows=(triton_row(_gpu_why_not, _triton), cpu_row(_why_not, _cpu), reference_row(_reference_lrn)),
     meta=_meta,
     gradient=Gradient(_setup, _lrn_backward),
 )
 _FUSED = Op(
     "relu_lrn_maxpool",
     "(Tensor x, int size, float k, float alpha, float beta, int pool, int stride, bool ceil_mode) -> Tensor",
-    rows=(cpu_row(_why_not, _cpu), reference_row(_reference_fused)),
+    rows=(triton_row(_gpu_why_not, _triton), cpu_row(_why_not, _cpu), reference_row(_reference_fused)),
     meta=_meta,
     gradient=Gradient(_setup, _fused_backward),
 )

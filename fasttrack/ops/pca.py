@@ -11,7 +11,7 @@ from fasttrack import native
 from fasttrack.errors import DtypeError, RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._rows import cpu_row, on_cpu, reference_row
+from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import pca as spec
 
 __all__ = ["PCAModel", "pca_apply", "pca_fit"]
@@ -158,6 +158,16 @@ def _apply_cpu(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
     return maps.view(b, k, h, w).to(x.dtype)
 
 
+def _apply_gpu_why_not(x: Tensor, *_: Any) -> str | None:
+    return on_gpu(x, "x")
+
+
+def _apply_triton(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
+    from fasttrack.kernels import pca as kernels
+
+    return kernels.pca_apply(x, mean, basis)
+
+
 def _apply_reference(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
     wide = _wide(x)
     return spec.pca_apply(wide, (mean, basis, mean)).to(x.dtype).contiguous()
@@ -198,7 +208,11 @@ _FIT = Op(
 _APPLY = Op(
     "pca_apply",
     "(Tensor x, Tensor mean, Tensor basis) -> Tensor",
-    rows=(cpu_row(_apply_why_not, _apply_cpu), reference_row(_apply_reference)),
+    rows=(
+        triton_row(_apply_gpu_why_not, _apply_triton),
+        cpu_row(_apply_why_not, _apply_cpu),
+        reference_row(_apply_reference),
+    ),
     meta=_apply_meta,
     gradient=Gradient(_apply_setup, _apply_backward),
 )
