@@ -8,6 +8,8 @@ build serves every torch. ``FASTTRACK_BUILD`` decides what is built:
   cpu   CPU kernels only
   cuda  both; a missing nvcc is an error
   none  no extension: reference and Triton kernels only
+
+``FASTTRACK_SANITIZE=1`` instruments the CPU kernels with AddressSanitizer and UndefinedBehaviorSanitizer.
 """
 
 from __future__ import annotations
@@ -96,6 +98,10 @@ class BuildKernels(build_ext):
         # Vector types in signatures stay inside one object file: their ABI note does not concern us.
         common = ["-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast"]
         common += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi"]
+        # The last of two -O flags counts.
+        sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-O1"]
+        extra = sanitize if os.environ.get("FASTTRACK_SANITIZE") == "1" else []
+        common += extra
         openmp = self.openmp_flags()
         include = [str(ROOT / "csrc"), *self.pybind11_include(), *self.compiler.include_dirs]
         sets, temp = isa_flags(), Path(self.build_temp)
@@ -111,7 +117,10 @@ class BuildKernels(build_ext):
             define = [f"-DFT_ISA={name}", f"-DFT_ISA_LEVEL={level}"]
             objects += self.compile_to(kernels, temp / name, include, [*common, *openmp, *flags, *define])
         self.compiler.link_shared_object(
-            objects, self.get_ext_fullpath(ext.name), extra_postargs=[*openmp, *cuda_link, "-s"], target_lang="c++"
+            objects,
+            self.get_ext_fullpath(ext.name),
+            extra_postargs=[*openmp, *cuda_link, *extra, "-s"],
+            target_lang="c++",
         )
 
     def compile_to(self, sources: list[str], out: Path, include: list[str], flags: list[str]) -> list[str]:
@@ -178,9 +187,10 @@ class BuildKernels(build_ext):
         # A kernel that spills registers is a defect: the build stops.
         gate = ["-Xptxas", "--warn-on-spills,--warn-on-local-memory-usage,-Werror"]
         objects = []
-        for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
+        # The launcher's table takes addresses of kernels, so nvcc compiles it too.
+        for source in [*sorted((ROOT / "csrc" / "cuda").glob("*.cu")), ROOT / "csrc" / "cuda" / "launch.cpp"]:
             objects.append(str(out / (source.stem + ".o")))
-            command = [nvcc, *flags, *gate, *archs, "-c", str(source), "-o", objects[-1]]
+            command = [nvcc, *flags, *gate, *archs, "-x", "cu", "-c", str(source), "-o", objects[-1]]
             if up_to_date(Path(objects[-1]), command):
                 continue
             if subprocess.run([*command, "-MMD"], check=False).returncode != 0:
@@ -193,9 +203,25 @@ def extensions() -> list[Extension]:
 
 
 setup(
-    packages=[*find_packages(include=["fasttrack", "fasttrack.*"]), "fasttrack.kernels"],
-    package_dir={"fasttrack": "fasttrack", "fasttrack.kernels": "kernels"},
-    package_data={"fasttrack": ["py.typed"], "fasttrack.kernels": ["tuned/*.json"]},
+    packages=[
+        *find_packages(include=["fasttrack", "fasttrack.*"]),
+        "fasttrack.kernels",
+        "fasttrack.csrc",
+        "fasttrack.csrc.cuda",
+    ],
+    package_dir={
+        "fasttrack": "fasttrack",
+        "fasttrack.kernels": "kernels",
+        "fasttrack.csrc": "csrc",
+        "fasttrack.csrc.cuda": "csrc/cuda",
+    },
+    package_data={
+        "fasttrack": ["py.typed"],
+        "fasttrack.kernels": ["tuned/*.json"],
+        # What NVRTC compiles where no nvcc was found.
+        "fasttrack.csrc": ["*.h"],
+        "fasttrack.csrc.cuda": ["*.cu", "*.h"],
+    },
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildKernels},
 )

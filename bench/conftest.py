@@ -17,11 +17,13 @@ def one_thread():
 
 @pytest.fixture
 def checked():
-    """Time ``function`` only after its output agreed with the truth."""
+    """Time ``function`` only after its output agreed with the truth; ``cost`` gives the row its floor."""
 
-    def run(benchmark, function, truth, tolerance, **info):
+    def run(benchmark, function, truth, tolerance, cost=None, **info):
         for got, true in zip(outputs_of(function()), outputs_of(truth), strict=True):
             assert tolerance.admits(got, true), "the output to be timed is wrong"
+        if cost is not None:
+            info |= {"flops": cost.flops, "bytes": cost.bytes}
         benchmark.extra_info.update(info)
         return benchmark(function)
 

@@ -6,6 +6,7 @@ No PyTorch formulation faster than grid_sample is known: one grid for all window
 import pytest
 import torch
 import torch.nn.functional as F
+from sides import OURS, make, on_backend
 
 from fasttrack import ops
 from fasttrack.spec.base import Tolerance
@@ -21,8 +22,8 @@ def grid_of(frame, boxes, size):
     """Sample positions in grid_sample's units, (K, out_h, out_w, 2)."""
     (out_h, out_w), (height, width) = size, frame.shape[:2]
     x, y, w, h = boxes.unbind(1)
-    u = (x[:, None] + (torch.arange(out_w) + 0.5) * w[:, None] / out_w) * 2 / width - 1
-    v = (y[:, None] + (torch.arange(out_h) + 0.5) * h[:, None] / out_h) * 2 / height - 1
+    u = (x[:, None] + (torch.arange(out_w, device=x.device) + 0.5) * w[:, None] / out_w) * 2 / width - 1
+    v = (y[:, None] + (torch.arange(out_h, device=x.device) + 0.5) * h[:, None] / out_h) * 2 / height - 1
     return torch.stack([u[:, None, :].expand(-1, out_h, -1), v[:, :, None].expand(-1, -1, out_w)], -1)
 
 
@@ -32,13 +33,15 @@ def plain(frame, boxes, size):
     return F.grid_sample(image, grid_of(frame, boxes, size), padding_mode="border", align_corners=False)
 
 
-SIDES = {"plain": plain, "cpu": ops.crop_resize}
+SIDES = {"plain": plain, **{name: on_backend(ops.crop_resize, name) for name in OURS}}
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", ROWS)
 def test_crop_resize(benchmark, checked, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"crop_resize {case.name}"
-    tolerance = SPEC.tolerance_of(torch.float32) if side == "cpu" else LOOSE
-    checked(benchmark, lambda: SIDES[side](**arguments), SPEC.truth(arguments), tolerance, side=side)
+    tolerance = SPEC.tolerance_of(torch.float32) if side in OURS else LOOSE
+    checked(
+        benchmark, lambda: SIDES[side](**arguments), SPEC.truth(arguments), tolerance, SPEC.cost(arguments), side=side
+    )

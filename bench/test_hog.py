@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sides import DEVICE, OURS, make, on_backend
 
 from fasttrack import ops
 from fasttrack.spec.base import Tolerance
@@ -73,7 +74,7 @@ def torch_bins(magnitude, direction, cell):
     """Separable triangle of two cells' width, once per cell, over 18 sparse planes."""
     count, _, height, width = magnitude.shape
     rows, columns = height // cell, width // cell
-    planes = torch.zeros(count, 18, rows * cell, columns * cell)
+    planes = magnitude.new_zeros(count, 18, rows * cell, columns * cell)
     crop = (slice(None), slice(None), slice(rows * cell), slice(columns * cell))
     planes.scatter_(1, direction[crop], magnitude[crop])
     for axis, cells in ((3, columns), (2, rows)):
@@ -82,7 +83,7 @@ def torch_bins(magnitude, direction, cell):
         weights = torch.zeros(cells * cell, cells + 2)
         at = torch.arange(cells * cell)
         weights[at, torch.from_numpy(first) + 1], weights[at, torch.from_numpy(first) + 2] = 1 - later, later
-        weights = weights[:, 1:-1]
+        weights = weights[:, 1:-1].to(planes)
         planes = planes @ weights if axis == 3 else weights.T @ planes
     return planes
 
@@ -97,13 +98,16 @@ def describe(bins):
     return torch.cat([0.5 * sum(clipped), 0.5 * plain, *(0.2357 * c.sum(1, keepdim=True) for c in clipped)], 1)
 
 
-SIDES = {"numpy": numpy_hog, "best_torch": torch_hog, "cpu": ops.hog}
+RIVALS = {"numpy": numpy_hog, "best_torch": torch_hog} if DEVICE == "cpu" else {"best_torch": torch_hog}
+SIDES = {**RIVALS, **{name: on_backend(ops.hog, name) for name in OURS}}
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", ROWS)
 def test_hog(benchmark, checked, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"hog {case.name}"
-    tolerance = SPEC.tolerance_of(torch.float32) if side == "cpu" else LOOSE
-    checked(benchmark, lambda: SIDES[side](**arguments), SPEC.truth(arguments), tolerance, side=side)
+    tolerance = SPEC.tolerance_of(torch.float32) if side in OURS else LOOSE
+    checked(
+        benchmark, lambda: SIDES[side](**arguments), SPEC.truth(arguments), tolerance, SPEC.cost(arguments), side=side
+    )

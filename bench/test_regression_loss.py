@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sides import OURS, make, on_backend
 
 from fasttrack import ops
 from fasttrack.spec.regression_loss import SPECS
@@ -21,12 +22,19 @@ def value_and_gradient(function, arguments):
     return run
 
 
-@pytest.mark.parametrize("side", ["plain", "cpu"])
+@pytest.mark.parametrize("side", ["plain", *OURS])
 @pytest.mark.parametrize(("spec", "case"), ROWS)
 def test_value_and_gradient(benchmark, checked, spec, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"{spec.name} {arguments.get('form', '')} {case.name}"
     wide = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
     truth = value_and_gradient(spec.reference, wide)()
-    function = spec.reference if side == "plain" else getattr(ops, spec.name)
-    checked(benchmark, value_and_gradient(function, arguments), truth, spec.tolerance_of(torch.float32), side=side)
+    function = spec.reference if side == "plain" else on_backend(getattr(ops, spec.name), side)
+    checked(
+        benchmark,
+        value_and_gradient(function, arguments),
+        truth,
+        spec.tolerance_of(torch.float32),
+        spec.cost(arguments),
+        side=side,
+    )

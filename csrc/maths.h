@@ -1,8 +1,17 @@
 // Scalar maths that g++ vectorises and nvcc compiles alike.
 #pragma once
 
+#if defined(__CUDACC_RTC__)  // no std headers at run time: the types they would bring, and memcpy is built in
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#else
 #include <cstdint>
 #include <cstring>
+#endif
 
 #if defined(__CUDACC__)
 #define FT_HD __host__ __device__ __forceinline__
@@ -32,13 +41,13 @@ FT_HD float fast_exp(float x) {
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
   int32_t bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
+  memcpy(&bits, &shifted, sizeof bits);
   bits <<= 23;  // the magic's own bits are shifted out; what stays is n in the exponent field
   int32_t value;
-  std::memcpy(&value, &p, sizeof value);
+  memcpy(&value, &p, sizeof value);
   value += bits;
   float result;
-  std::memcpy(&result, &value, sizeof result);
+  memcpy(&result, &value, sizeof result);
   return x == x ? result : x;
 }
 

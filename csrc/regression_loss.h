@@ -71,4 +71,16 @@ struct RegressionLossArgs {
   bool reduced;
 };
 
+// On the GPU: the sum of each block, then their sum.
+struct RegressionLossCudaArgs {
+  RegressionLossArgs loss;  // its `value` is not written when `reduced`
+  double* partial;          // one per block, written when `reduced`
+};
+
+struct RegressionLossSumArgs {
+  const double* partial;
+  float* value;  // one
+  int64_t blocks;
+};
+
 }  // namespace ft

@@ -11,7 +11,7 @@ from typing import Any
 
 from fasttrack.errors import BackendUnavailable
 
-__all__ = ["cuda_why_not", "interpreting", "lib", "triton_why_not", "why_not"]
+__all__ = ["interpreting", "lib", "triton_why_not", "why_not"]
 
 
 @cache
@@ -29,19 +29,6 @@ def _load() -> tuple[ModuleType | None, str | None]:
 def why_not() -> str | None:
     """Why the compiled extension cannot be used, or None when it can."""
     return _load()[1]
-
-
-@cache
-def cuda_why_not() -> str | None:
-    """Why the CUDA kernels of the extension cannot be used on this machine, or None when they can."""
-    module, reason = _load()
-    if module is None:
-        return reason
-    if not module.cuda:
-        return "the extension was built without CUDA kernels (no nvcc then): install CUDA's nvcc and reinstall"
-    import torch
-
-    return None if torch.cuda.is_available() else "no CUDA device: torch.cuda.is_available() is False"
 
 
 def interpreting() -> bool:

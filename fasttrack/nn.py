@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from fasttrack import ops
 
-__all__ = ["ConvRegression", "FocalRegressionLoss", "PrRoIPool2D", "ShrinkageLoss", "SquareLoss", "TruncatedLoss"]
+__all__ = [
+    "ConvRegression",
+    "CorrelationFilter",
+    "FocalRegressionLoss",
+    "LRN",
+    "PrRoIPool2D",
+    "ReLULRNMaxPool",
+    "RidgeRegression",
+    "ShrinkageLoss",
+    "SquareLoss",
+    "TruncatedLoss",
+]
 
 
 class ConvRegression(nn.Module):
@@ -26,6 +39,64 @@ class ConvRegression(nn.Module):
         """Parameters for ``repr``."""
         channels, *kernel = self.weight.shape
         return f"{channels}, kernel_size={tuple(kernel)}, bias={self.bias is not None}"
+
+
+class LRN(nn.Module):
+    """``ops.lrn`` with fixed constants; ``alpha`` is per element (Caffe's and torch's alpha / size)."""
+
+    def __init__(self, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> None:
+        super().__init__()
+        self.size, self.k, self.alpha, self.beta = size, k, alpha, beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised maps of the shape of (B, C, H, W) maps."""
+        return ops.lrn(x, self.size, self.k, self.alpha, self.beta)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"size={self.size}, k={self.k}, alpha={self.alpha}, beta={self.beta}"
+
+
+class ReLULRNMaxPool(LRN):
+    """``ops.relu_lrn_maxpool``: in place of ReLU, LRN and MaxPool2d behind a convolution."""
+
+    def __init__(
+        self,
+        size: int = 5,
+        k: float = 2.0,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        pool: int = 3,
+        stride: int = 2,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(size, k, alpha, beta)
+        self.pool, self.stride, self.ceil_mode = pool, stride, ceil_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pooled maps of (B, C, H, W) maps."""
+        options = self.size, self.k, self.alpha, self.beta, self.pool, self.stride, self.ceil_mode
+        return ops.relu_lrn_maxpool(x, *options)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"{super().extra_repr()}, pool={self.pool}, stride={self.stride}, ceil_mode={self.ceil_mode}"
+
+
+class CorrelationFilter(nn.Module):
+    """``ops.correlation_filter`` with fixed λ, kernel and its width: a tracker's filter as a layer (CFNet, DCFNet)."""
+
+    def __init__(self, lam: float = 1e-4, kernel: str = "linear", sigma: float = 0.5) -> None:
+        super().__init__()
+        self.lam, self.kernel, self.sigma = lam, kernel, sigma
+
+    def forward(self, features: Tensor, label: Tensor, search: Tensor, window: Tensor | None = None) -> Tensor:
+        """Responses in ``search`` of a filter trained on ``features``."""
+        return ops.correlation_filter(features, label, search, self.lam, self.kernel, self.sigma, window)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"lam={self.lam}, kernel={self.kernel!r}, sigma={self.sigma}"
 
 
 class PrRoIPool2D(nn.Module):
@@ -123,3 +194,21 @@ class SquareLoss(nn.Module):
     def extra_repr(self) -> str:
         """Parameters for ``repr``."""
         return f"reduction={self.reduction!r}"
+
+
+class RidgeRegression(nn.Module):
+    """``ops.ridge_solve`` with its own λ, fixed or learnt as log λ (DCFST eq. 1)."""
+
+    def __init__(self, lam: float = 0.1, refine: bool = False, learn_lam: bool = False) -> None:
+        super().__init__()
+        self.lam, self.refine = lam, refine
+        self.log_lam = nn.Parameter(torch.tensor(math.log(lam))) if learn_lam else None
+
+    def forward(self, samples: Tensor, target: Tensor) -> Tensor:
+        """Weights (…, D, M) of samples (…, N, D) and targets (…, N, M)."""
+        lam = self.lam if self.log_lam is None else self.log_lam.exp()
+        return ops.ridge_solve(samples, target, lam, self.refine)
+
+    def extra_repr(self) -> str:
+        """Parameters for ``repr``."""
+        return f"lam={self.lam}, refine={self.refine}, learn_lam={self.log_lam is not None}"

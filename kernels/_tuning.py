@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import torch
 
-__all__ = ["SPACES", "Space", "launch_config", "use_config"]
+__all__ = ["LISTENERS", "SPACES", "Space", "launch_config", "use_config"]
 
 TABLES = Path(__file__).parent / "tuned"
 SPACES: dict[str, Space] = {}
+# Told of every launch: what the tuner and the tests listen with.
+LISTENERS: list[Callable[[str, Mapping[str, int]], None]] = []
 _TRIAL: dict[str, dict[str, int]] = {}
 
 
@@ -46,6 +48,8 @@ def launch_config(space: Space, shape: Mapping[str, int], default: Mapping[str, 
     Returns:
         The trial of ``use_config``, else the entry nearest in Σ |log₂ ratio of sizes|, else ``default``.
     """
+    for listener in LISTENERS:
+        listener(space.name, shape)
     trial = _TRIAL.get(space.name)
     if trial is not None:
         return dict(trial)

@@ -17,6 +17,13 @@ def pytest_configure(config):
     # `python -m pytest` puts the root on sys.path, where the folder kernels/ shadows other packages of that name.
     if Path(sys.argv[0]).name == "__main__.py" and sys.path[0] in ("", str(ROOT)):
         pytest.exit("run `pytest`, not `python -m pytest`: the root must not be on sys.path", returncode=4)
+    if order := os.environ.get("FASTTRACK_CUDA_EMULATION"):
+        # Before the contract is collected: it asks which backends can run.
+        from cuda_emulation import Emulator
+
+        from fasttrack import gpu
+
+        gpu.install(Emulator(backwards=order == "backwards"))
 
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 import fasttrack
-from fasttrack import dispatch, native, ops
+from fasttrack import dispatch, gpu, native, ops
 from fasttrack.errors import BackendUnavailable
 from fasttrack.ops._op import Op
 from fasttrack.spec import all_specs
 from fasttrack.spec.base import error_of, outputs_of
 
 SPECS = all_specs()
-# The kernels of the GPU are tried where they can run: on a GPU, or interpreted, in the process test_triton.py starts.
-UNAVAILABLE = {"triton": native.triton_why_not(), "cuda": native.cuda_why_not()}
+# The kernels of the GPU are tried where they can run: on a GPU, or in the processes of test_triton.py (interpreted)
+# and test_cuda.py (emulated).
+UNAVAILABLE = {"triton": native.triton_why_not(), "cuda": gpu.why_not()}
 KERNELS = ("cpu", *(backend for backend, reason in UNAVAILABLE.items() if reason is None))
 BACKENDS = ("reference", *KERNELS)
 # Numbers in all arguments up to which a case is worth interpreting, at a millisecond per program.
@@ -265,7 +266,7 @@ def canaries(truth, dtype):
     yield "zeros", torch.zeros_like(truth)
     yield "shifted", truth.roll(1, dims=-1) if truth.dim() else truth + truth.abs() * 0.5 + 0.5
     yield "scaled", truth * step
-    wrong_cell = truth.clone()
+    wrong_cell = truth.clone(memory_format=torch.contiguous_format)
     if wrong_cell.numel():
         wrong_cell.view(-1)[0] += wrong_cell.abs().max() + 0.1
     yield "one cell", wrong_cell

@@ -220,5 +220,5 @@ def test_given_weights(data, monkeypatch, depth, convention, note):
     reduced.fit(patch)
     assert reduced(patch).shape == (1, 64, 16, 22)
     # A trained network on a real image: the first components hold nearly all, the map is alive everywhere.
-    assert float(reduced._pca.variances[:32].sum() / reduced._pca.variances.sum()) > 0.8
+    assert float(reduced._pca.model.variances[:32].sum() / reduced._pca.model.variances.sum()) > 0.8
     assert bool((reduced(patch).abs().sum(1) > 0).all())

@@ -8,12 +8,13 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
 #include "cpu/api.h"
 #ifdef FT_WITH_CUDA
-#include "cuda/api.h"
+#include "cuda/launch.h"
 #endif
 
 namespace py = pybind11;
@@ -32,11 +33,16 @@ T* at(uintptr_t address) {
 // clang-format off
 #define FT_BINDINGS(X)  \
   X(conv_regression)    \
+  X(correlation_filter) \
   X(crop_resize)        \
+  X(cuda)               \
   X(hog)                \
+  X(lrn)                \
+  X(pca)                \
   X(prroi_pool)         \
   X(regression_loss)    \
-  X(response_peak)
+  X(response_peak)      \
+  X(ridge_solve)
 // clang-format on
 
 #define FT_BINDING(op) void bind_##op(py::module_& m);

@@ -84,11 +84,6 @@ PYBIND11_MODULE(_C, m) {
   ft::isa();  // a wrong FASTTRACK_ISA fails the import, with its reason
   m.def("isa", [] { return std::string(ft::isa().name); }, "instruction set in use");
   m.def("isas", &ft::isa_list, "(name, supported by this CPU) of every instruction set in this build");
-#ifdef FT_WITH_CUDA
-  m.attr("cuda") = true;
-#else
-  m.attr("cuda") = false;
-#endif
 #define FT_BIND(op) ft::bind_##op(m);
   FT_BINDINGS(FT_BIND)
 #undef FT_BIND

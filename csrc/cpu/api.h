@@ -2,14 +2,21 @@
 #pragma once
 
 #include "conv_regression.h"
+#include "correlation_filter.h"
 #include "crop_resize.h"
 #include "hog.h"
+#include "lrn.h"
+#include "pca.h"
 #include "prroi_pool.h"
 #include "regression_loss.h"
 #include "response_peak.h"
+#include "ridge_solve.h"
 
 // clang-format off
 #define FT_CPU_ENTRIES(X)                                    \
+  X(cf_detect, CfDetectArgs)                                 \
+  X(cf_train, CfTrainArgs)                                   \
+  X(cf_update, CfUpdateArgs)                                 \
   X(conv_plan, ConvPlanArgs)                                 \
   X(conv_spectra_size, ConvSpectraSizeArgs)                  \
   X(conv_spectra, ConvSpectraArgs)                           \
@@ -20,6 +27,8 @@
   X(conv_run, ConvRunArgs)                                   \
   X(crop_resize, CropResizeArgs)                             \
   X(hog, HogArgs)                                            \
+  X(lrn, LrnArgs)                                            \
+  X(pca_product, PcaProductArgs)                             \
   X(prroi_pool, PrroiPoolArgs)                               \
   X(prroi_features_gradient, PrroiFeaturesGradientArgs)      \
   X(prroi_rois_gradient, PrroiRoisGradientArgs)              \
@@ -27,7 +36,9 @@
   X(prroi_bin_sum_maps_gradient, PrroiBinSumMapsGradientArgs)\
   X(prroi_bin_sum_rois_gradient, PrroiBinSumRoisGradientArgs)\
   X(regression_loss, RegressionLossArgs)                     \
-  X(response_peak, ResponsePeakArgs)
+  X(response_peak, ResponsePeakArgs)                         \
+  X(ridge_adjoint, RidgeAdjointArgs)                         \
+  X(ridge_solve, RidgeSolveArgs)
 // clang-format on
 
 namespace ft {

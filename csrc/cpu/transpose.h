@@ -1,4 +1,4 @@
-// Transposition of small matrices in registers: between planes of channels and channels-last blocks.
+// FT_LANES x FT_LANES transposition in registers.
 #pragma once
 
 #include "cpu/simd.h"
@@ -6,69 +6,59 @@
 namespace ft {
 namespace FT_ISA {
 
-#if FT_LANES >= 8
-constexpr int64_t kTransposeTile = 8;
-typedef float v8 __attribute__((vector_size(32)));
+typedef float quad __attribute__((vector_size(16)));
 
-FT_INLINE v8 load8(const float* p) {
-  v8 v;
+FT_INLINE quad load_quad(const float* p) {
+  quad v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
 
-// dst[c][r] = src[r][c] for 8 × 8: pairs, then quads, then halves change places.
-FT_INLINE void transpose_tile(const float* src, int64_t src_row, float* dst, int64_t dst_row) {
-  v8 r[8], s[8];
-  for (int i = 0; i < 8; ++i) r[i] = load8(src + i * src_row);
-  for (int i = 0; i < 8; i += 2) {
-    s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-    s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    r[i] = __builtin_shufflevector(s[i], s[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-    r[i + 1] = __builtin_shufflevector(s[i], s[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-    r[i + 2] = __builtin_shufflevector(s[i + 1], s[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
-    r[i + 3] = __builtin_shufflevector(s[i + 1], s[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
-  }
-  for (int i = 0; i < 4; ++i) {
-    const v8 low = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    const v8 high = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    std::memcpy(dst + i * dst_row, &low, sizeof low);
-    std::memcpy(dst + (i + 4) * dst_row, &high, sizeof high);
-  }
+#if FT_LANES == 4
+FT_INLINE vf join_quads(const float* p, std::ptrdiff_t) { return load_quad(p); }
+#define FT_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define FT_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define FT_LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
+#define FT_HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
+#elif FT_LANES == 8
+// Four floats at p and four at p + far.
+FT_INLINE vf join_quads(const float* p, std::ptrdiff_t far) {
+  return __builtin_shufflevector(load_quad(p), load_quad(p + far), 0, 1, 2, 3, 4, 5, 6, 7);
 }
+#define FT_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define FT_HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define FT_LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define FT_HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
 #else
-constexpr int64_t kTransposeTile = 4;
-
-FT_INLINE void transpose_tile(const float* src, int64_t src_row, float* dst, int64_t dst_row) {
-  vf r[4];
-  for (int i = 0; i < 4; ++i) r[i] = load(src + i * src_row);
-  const vf a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-  const vf c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-  store(dst, __builtin_shufflevector(a, c, 0, 1, 4, 5));
-  store(dst + dst_row, __builtin_shufflevector(a, c, 2, 3, 6, 7));
-  store(dst + 2 * dst_row, __builtin_shufflevector(b, d, 0, 1, 4, 5));
-  store(dst + 3 * dst_row, __builtin_shufflevector(b, d, 2, 3, 6, 7));
+FT_INLINE vf join_quads(const float* p, std::ptrdiff_t far) {
+  const auto low = __builtin_shufflevector(load_quad(p), load_quad(p + far), 0, 1, 2, 3, 4, 5, 6, 7);
+  const auto high = __builtin_shufflevector(load_quad(p + 2 * far), load_quad(p + 3 * far), 0, 1, 2, 3, 4, 5, 6, 7);
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
+#define FT_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define FT_HIGH(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define FT_LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define FT_HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
 #endif
 
-// dst[c][r] = src[r][c] for rows × columns. The last tile of an axis overlaps the one before it, so that only
-// matrices narrower than a tile go element by element.
-inline void transpose(const float* src, int64_t src_row, int64_t rows, int64_t columns, float* dst, int64_t dst_row) {
-  constexpr int64_t n = kTransposeTile;
-  if (rows < n || columns < n) {
-    for (int64_t c = 0; c < columns; ++c)
-      for (int64_t r = 0; r < rows; ++r) dst[c * dst_row + r] = src[r * src_row + c];
-    return;
-  }
-  for (int64_t c = 0; c < columns; c += n) {
-    const int64_t from_c = c + n <= columns ? c : columns - n;
-    for (int64_t r = 0; r < rows; r += n) {
-      const int64_t from_r = r + n <= rows ? r : rows - n;
-      transpose_tile(src + from_r * src_row + from_c, src_row, dst + from_c * dst_row + from_r, dst_row);
-    }
+// Row r of the input is FT_LANES floats at in + r * in_row; of the output, at out + r * out_row.
+FT_INLINE void transpose(const float* in, std::ptrdiff_t in_row, float* out, std::ptrdiff_t out_row) {
+  for (int q = 0; q < FT_LANES; q += 4) {
+    // Rows 0..3 of every quarter side by side: what is left is a 4 x 4 transposition within quads.
+    const vf a = join_quads(in + q, 4 * in_row), b = join_quads(in + q + in_row, 4 * in_row);
+    const vf c = join_quads(in + q + 2 * in_row, 4 * in_row), d = join_quads(in + q + 3 * in_row, 4 * in_row);
+    const vf ab_low = FT_LOW(a, b), ab_high = FT_HIGH(a, b), cd_low = FT_LOW(c, d), cd_high = FT_HIGH(c, d);
+    store(out + q * out_row, FT_LOW2(ab_low, cd_low));
+    store(out + (q + 1) * out_row, FT_HIGH2(ab_low, cd_low));
+    store(out + (q + 2) * out_row, FT_LOW2(ab_high, cd_high));
+    store(out + (q + 3) * out_row, FT_HIGH2(ab_high, cd_high));
   }
 }
+
+#undef FT_LOW
+#undef FT_HIGH
+#undef FT_LOW2
+#undef FT_HIGH2
 
 }  // namespace FT_ISA
 }  // namespace ft

@@ -1,14 +1,16 @@
-// The entries of the CUDA kernels. Each returns a cudaError_t as int; nothing is allocated or synchronised.
+// The CUDA kernels: one row per kernel, `ft_<name>` taking its arguments as one plain struct by value.
 #pragma once
 
 #include "regression_loss.h"
 
-namespace ft {
+// clang-format off
+#define FT_CUDA_KERNELS(X)                                 \
+  X(regression_loss, ft::RegressionLossCudaArgs)           \
+  X(regression_loss_sum, ft::RegressionLossSumArgs)
+// clang-format on
 
-// `partial` holds `blocks` doubles on the device.
-int regression_loss_cuda(const RegressionLossArgs& args, double* partial, int blocks, void* stream);
-
-const char* cuda_error_text(int code);
-int cuda_set_device(int device);
-
-}  // namespace ft
+#if defined(__CUDACC__) || defined(FT_CUDA_EMULATION)
+#define FT_DECLARE(name, Args) extern "C" __global__ void ft_##name(const Args);
+FT_CUDA_KERNELS(FT_DECLARE)
+#undef FT_DECLARE
+#endif

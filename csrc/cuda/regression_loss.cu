@@ -2,6 +2,7 @@
 //
 // The sums run in float64 and in a fixed order: two runs give the same bits.
 #include "cuda/api.h"
+#include "cuda/device.h"
 #include "regression_loss.h"
 
 namespace ft {
@@ -20,39 +21,29 @@ __device__ double block_sum(double mine) {
   return sums[0];
 }
 
-__global__ void loss_and_gradient(RegressionLossArgs args, double* partial) {
+}  // namespace
+}  // namespace ft
+
+extern "C" __global__ void __launch_bounds__(ft::kThreads) ft_regression_loss(const ft::RegressionLossCudaArgs args) {
+  const ft::RegressionLossArgs& a = args.loss;
   double total = 0;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < args.n; i += stride) {
-    const ValueGrad at = regression_loss_at(args.params, args.prediction[i], args.target[i]);
-    const float weight = args.weight != nullptr ? args.weight[i] * args.scale : args.scale;
-    args.grad[i] = at.grad * weight;
-    if (!args.reduced) args.value[i] = at.value * weight;
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * ft::kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * ft::kThreads + threadIdx.x; i < a.n; i += stride) {
+    const ft::ValueGrad at = ft::regression_loss_at(a.params, a.prediction[i], a.target[i]);
+    const float weight = a.weight != nullptr ? a.weight[i] * a.scale : a.scale;
+    a.grad[i] = at.grad * weight;
+    if (!a.reduced) a.value[i] = at.value * weight;
     total += static_cast<double>(at.value * weight);
   }
-  if (!args.reduced) return;
-  total = block_sum(total);
-  if (threadIdx.x == 0) partial[blockIdx.x] = total;
+  if (!a.reduced) return;
+  total = ft::block_sum(total);
+  if (threadIdx.x == 0) args.partial[blockIdx.x] = total;
 }
 
-__global__ void sum_of_blocks(const double* partial, int blocks, float* value) {
+extern "C" __global__ void __launch_bounds__(ft::kThreads)
+    ft_regression_loss_sum(const ft::RegressionLossSumArgs args) {
   double total = 0;
-  for (int i = threadIdx.x; i < blocks; i += kThreads) total += partial[i];
-  total = block_sum(total);
-  if (threadIdx.x == 0) *value = static_cast<float>(total);
+  for (int64_t i = threadIdx.x; i < args.blocks; i += ft::kThreads) total += args.partial[i];
+  total = ft::block_sum(total);
+  if (threadIdx.x == 0) *args.value = static_cast<float>(total);
 }
-
-}  // namespace
-
-int regression_loss_cuda(const RegressionLossArgs& args, double* partial, int blocks, void* stream) {
-  const auto queue = static_cast<cudaStream_t>(stream);
-  loss_and_gradient<<<blocks, kThreads, 0, queue>>>(args, partial);
-  if (args.reduced) sum_of_blocks<<<1, kThreads, 0, queue>>>(partial, blocks, args.value);
-  return static_cast<int>(cudaGetLastError());
-}
-
-const char* cuda_error_text(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
-
-int cuda_set_device(int device) { return static_cast<int>(cudaSetDevice(device)); }
-
-}  // namespace ft

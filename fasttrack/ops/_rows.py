@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasttrack import native
+from fasttrack import gpu, native
 from fasttrack.dispatch import Row
 
 __all__ = ["cpu_row", "cuda_row", "kernel_input", "on_cpu", "on_gpu", "reference_row", "triton_row"]
@@ -31,9 +31,9 @@ def on_cpu(tensor: Tensor, name: str) -> str | None:
 def on_gpu(tensor: Tensor, name: str) -> str | None:
     """Why a Triton or CUDA kernel cannot read ``tensor``, the argument ``name``; None when it can.
 
-    Where kernels are interpreted on the CPU, they read CPU tensors.
+    Where kernels are interpreted or emulated on the CPU, they read CPU tensors.
     """
-    wanted = "cpu" if native.interpreting() else "cuda"
+    wanted = "cpu" if native.interpreting() else gpu.device_type()
     if tensor.device.type != wanted:
         return f"needs {wanted.upper()} tensors, got {name} on {tensor.device}"
     return "computes in float32, got float64" if tensor.dtype == torch.float64 else None
@@ -49,12 +49,12 @@ def cpu_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:
 
 
 def cuda_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:
-    """Row of a CUDA kernel: it also needs an extension built with nvcc, and a device."""
+    """Row of a CUDA kernel: it also needs a device, and nvcc's or CuPy's compilation of it."""
 
     def reason(*args: Any) -> str | None:
-        return native.cuda_why_not() or why_not(*args)
+        return gpu.why_not() or why_not(*args)
 
-    return Row("cuda", reason, _on_device_of(run), native.cuda_why_not)
+    return Row("cuda", reason, _on_device_of(run), gpu.why_not)
 
 
 def triton_row(why_not: Callable[..., str | None], run: Callable[..., Any]) -> Row:

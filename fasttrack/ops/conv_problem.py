@@ -12,9 +12,10 @@ from torch import Tensor
 from fasttrack import dispatch, native
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.ops import _checks as check
-from fasttrack.ops._rows import cpu_row, reference_row
+from fasttrack.ops import conv_device_run as device
+from fasttrack.ops._rows import cpu_row, reference_row, triton_row
 from fasttrack.ops.conv_regression import aligned
-from fasttrack.ops.feature_spectra import FLOATS, FeatureSpectra, check_weight
+from fasttrack.ops.feature_spectra import FLOATS, FeatureSpectra, check_state, check_weight
 from fasttrack.spec.conv_regression import OPTIMIZERS, AdamState, run_problem
 from fasttrack.spec.regression_loss import FORMS
 
@@ -204,7 +205,7 @@ class ConvRegressionProblem:
         if tolerance is not None:
             check.number(_OP, "tolerance", tolerance, low=0.0)
         if state is not None:
-            _check_state(state, optimizer, weight)
+            check_state(_OP, state, optimizer, weight)
         row = dispatch.choose(_OP, (self,), backend)
         rate = 0.0 if lr is None else float(lr)
         out = row.run(self, weight, bias, steps, optimizer, rate, tolerance, evaluate, state)
@@ -227,15 +228,6 @@ def _kernel_from(features: Tensor, target: Tensor) -> tuple[int, int]:
     if kh < 1 or kw < 1 or target.numel() == 0:
         check.shape_error(_OP, "target", f"at least 1 × 1 and no larger than the map, {tuple(features.shape)}", target)
     return kh, kw
-
-
-def _check_state(state: AdamState, optimizer: str, weight: Tensor) -> None:
-    if optimizer != "adam":
-        raise RangeError(_OP, "state", f"None with optimizer {optimizer!r}", "a state of Adam")
-    if state.moments.shape != (2, *weight.shape) or state.bias_moments.shape != (2,):
-        check.shape_error(_OP, "state", f"of a weight of shape {tuple(weight.shape)}", state.moments)
-    check.same_dtype(_OP, "state.moments", state.moments, "features", weight)
-    check.same_device(_OP, "state.moments", state.moments, "features", weight)
 
 
 def _cpu_why_not(problem: ConvRegressionProblem) -> str | None:
@@ -297,4 +289,7 @@ def _run_reference(
         return run_problem(*start, *rest[1:])
 
 
-dispatch.register(_OP, (cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)))
+dispatch.register(
+    _OP,
+    (triton_row(device.why_not, device.run_triton), cpu_row(_cpu_why_not, _run_cpu), reference_row(_run_reference)),
+)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
+from fasttrack.ops import _conv_triton as triton
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._rows import cpu_row, kernel_input, reference_row
+from fasttrack.ops._rows import cpu_row, kernel_input, reference_row, triton_row
 from fasttrack.spec.conv_regression import conv_regression as reference
 
 __all__ = ["aligned", "check_kernel", "conv_regression", "tile_of"]
@@ -220,21 +221,33 @@ def _features_gradient_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, Ten
 _FORWARD = Op(
     "conv_regression",
     "(Tensor features, Tensor weight, Tensor? bias) -> Tensor",
-    rows=(cpu_row(_cpu_why_not, _forward_cpu), reference_row(_forward_reference)),
+    rows=(
+        triton_row(triton.why_not, triton.forward),
+        cpu_row(_cpu_why_not, _forward_cpu),
+        reference_row(_forward_reference),
+    ),
     meta=_forward_meta,
     gradient=Gradient(_save, _forward_backward),
 )
 _WEIGHT_GRADIENT = Op(
     "conv_regression_weight_gradient",
     "(Tensor features, Tensor grad, int kh, int kw) -> Tensor",
-    rows=(cpu_row(_cpu_why_not, _weight_gradient_cpu), reference_row(_weight_gradient_reference)),
+    rows=(
+        triton_row(triton.why_not, triton.weight_gradient),
+        cpu_row(_cpu_why_not, _weight_gradient_cpu),
+        reference_row(_weight_gradient_reference),
+    ),
     meta=_weight_gradient_meta,
     gradient=Gradient(_save, _weight_gradient_backward),
 )
 _FEATURES_GRADIENT = Op(
     "conv_regression_features_gradient",
     "(Tensor grad, Tensor weight, int height, int width) -> Tensor",
-    rows=(cpu_row(_cpu_why_not, _features_gradient_cpu), reference_row(_features_gradient_reference)),
+    rows=(
+        triton_row(triton.why_not, triton.features_gradient),
+        cpu_row(_cpu_why_not, _features_gradient_cpu),
+        reference_row(_features_gradient_reference),
+    ),
     meta=_features_gradient_meta,
     gradient=Gradient(_save, _features_gradient_backward),
 )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from fasttrack import native
+from fasttrack import dispatch, native
+from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
 from fasttrack.ops.conv_regression import aligned, check_kernel, conv_regression, tile_of
+from fasttrack.spec.conv_regression import AdamState
 
-__all__ = ["FLOATS", "FeatureSpectra", "check_weight"]
+__all__ = ["FLOATS", "FeatureSpectra", "check_state", "check_weight"]
 
 FLOATS = (torch.float32, torch.float64)
+
+_OP = "feature_spectra"
 
 
 class FeatureSpectra:
@@ -37,8 +44,11 @@ class FeatureSpectra:
         self.why_not = _why_not_compiled(features)
         self.tile = (0, 0)
         self._spectra: Tensor | None = None
+        self._of_kernels: tuple[Any, Tensor] | None = None  # tiling and spectra for the Triton kernels
         if self.why_not is None:
             self.retile(tile_of(*self.features.shape, *self.kernel_size))
+        elif native.triton_why_not() is None and on_gpu(features, "features") is None:
+            self.spectra_for(None)
 
     @property
     def response_size(self) -> tuple[int, int]:
@@ -64,25 +74,33 @@ class FeatureSpectra:
         assert self._spectra is not None
         return self._spectra.data_ptr()
 
-    def response(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def spectra_for(self, tiling: Any | None) -> tuple[Any, Tensor]:
+        """Tiling and spectra of the Triton kernels: those there are, or computed with this tiling."""
+        if self._of_kernels is None or (tiling is not None and tiling != self._of_kernels[0]):
+            from fasttrack.kernels import _conv_tiles as tiles
+
+            if tiling is None:
+                channels, height, width = self.features.shape
+                tiling = tiles.run_tiling(channels, height, width, *self.kernel_size)
+            self._of_kernels = tiling, tiles.spectra_of(self.features[None], tiling)
+        return self._of_kernels
+
+    def response(self, weight: Tensor, bias: Tensor | None = None, *, backend: str | None = None) -> Tensor:
         """``conv_regression`` of this map: (H − kh + 1, W − kw + 1), without gradients.
 
         Args:
             weight: (C, kh, kw).
             bias: (1,) or None.
+            backend: explicit backend; None chooses.
 
         Raises:
             ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
         """
         weight, bias = weight.detach(), None if bias is None else bias.detach()
         check_weight("FeatureSpectra.response", weight, bias, self)
-        if self._spectra is None:
-            return conv_regression(self.features, weight, bias, backend="reference")
-        w, out = weight.contiguous(), torch.empty(self.response_size)
         b = None if bias is None else bias.contiguous()
-        address = 0 if b is None else b.data_ptr()
-        native.lib().conv_response(self.shape(), self.address(), w.data_ptr(), address, out.data_ptr())
-        return out
+        response: Tensor = dispatch.choose(_OP, (self,), backend).run(self, weight.contiguous(), b)
+        return response
 
 
 def check_weight(op: str, weight: Tensor, bias: Tensor | None, frame: FeatureSpectra) -> None:
@@ -101,9 +119,48 @@ def check_weight(op: str, weight: Tensor, bias: Tensor | None, frame: FeatureSpe
             check.same_device(op, name, value, "features", frame.features)
 
 
+def check_state(op: str, state: AdamState, optimizer: str, weight: Tensor) -> None:
+    """``state`` must be one of Adam on such a weight."""
+    if optimizer != "adam":
+        raise RangeError(op, "state", f"None with optimizer {optimizer!r}", "a state of Adam")
+    if state.moments.shape != (2, *weight.shape) or state.bias_moments.shape != (2,):
+        check.shape_error(op, "state", f"of a weight of shape {tuple(weight.shape)}", state.moments)
+    check.same_dtype(op, "state.moments", state.moments, "features", weight)
+    check.same_device(op, "state.moments", state.moments, "features", weight)
+
+
+def _response_triton(frame: FeatureSpectra, weight: Tensor, bias: Tensor | None) -> Tensor:
+    from fasttrack.kernels import conv_regression as kernels
+
+    tiling, spectra = frame.spectra_for(None)
+    height, width = frame.features.shape[1:]
+    return kernels.response(spectra, tiling, height, width, weight, bias)[0]
+
+
+def _response_cpu(frame: FeatureSpectra, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out = torch.empty(frame.response_size)
+    address = 0 if bias is None else bias.data_ptr()
+    native.lib().conv_response(frame.shape(), frame.address(), weight.data_ptr(), address, out.data_ptr())
+    return out
+
+
+def _response_reference(frame: FeatureSpectra, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return conv_regression(frame.features, weight, bias, backend="reference")
+
+
 def _why_not_compiled(features: Tensor) -> str | None:
     if features.device.type != "cpu":
         return f"needs CPU tensors, got features on {features.device}"
     if features.dtype != torch.float32:
         return f"computes in float32, got {features.dtype}"
     return native.why_not()
+
+
+dispatch.register(
+    _OP,
+    (
+        triton_row(lambda frame, *_: on_gpu(frame.features, "features"), _response_triton),
+        cpu_row(lambda frame, *_: frame.why_not, _response_cpu),
+        reference_row(_response_reference),
+    ),
+)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fasttrack import native
+from fasttrack import gpu, native
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._regression_loss_gradient import backward, scaled, setup, wide_dtype
@@ -18,6 +17,9 @@ from fasttrack.spec.regression_loss import FORMS, gradient_at, reduce, value_at
 __all__ = ["focal_regression_loss", "shrinkage_loss", "square_loss", "truncated_loss"]
 
 REDUCTIONS = ("none", "sum", "mean")
+_KERNEL = gpu.Kernel("regression_loss", "regression_loss", "5Pqi3f?P")
+_SUM = gpu.Kernel("regression_loss_sum", "regression_loss", "2Pq")
+_CUDA_THREADS = 256
 _CUDA_BLOCKS = 1024  # 8 blocks of 256 threads on each of 128 multiprocessors; larger inputs stride
 
 
@@ -184,47 +186,51 @@ def _gpu_why_not(prediction: Tensor, *_: Any) -> str | None:
     return on_gpu(prediction, "prediction")
 
 
-def _launch(
-    kernel: Callable[..., None],
-    prediction: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    form: str,
-    a: float,
-    c: float,
-    reduction: str,
-) -> tuple[Tensor, Tensor]:
-    """Allocate value and gradient in float32, run ``kernel`` on addresses, round to the input's dtype."""
-    p, y = kernel_input(prediction), kernel_input(target)
+def _allocate(
+    prediction: Tensor, target: Tensor, weight: Tensor | None, reduction: str
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
+    """What a kernel reads and writes, in float32: prediction, target, weight, value, gradient."""
+    p = kernel_input(prediction)
+    value = torch.empty_like(p) if reduction == "none" else torch.empty((), dtype=torch.float32, device=p.device)
     w = None if weight is None else kernel_input(weight)
-    n, reduced = p.numel(), reduction != "none"
-    value = torch.empty((), dtype=torch.float32, device=p.device) if reduced else torch.empty_like(p)
-    grad = torch.empty_like(p)
-    addresses = [0 if t is None else t.data_ptr() for t in (p, y, w, value, grad)]
+    return p, kernel_input(target), w, value, torch.empty_like(p)
+
+
+def _options(n: int, form: str, a: float, c: float, reduction: str) -> tuple[int, int, float, float, float, bool]:
+    """The members of ``RegressionLossArgs`` behind the addresses."""
     scale = 1.0 / n if reduction == "mean" and n else 1.0
-    kernel(*addresses, n, FORMS.index(form), a, c, scale, reduced)
-    if reduction == "mean" and n == 0:
+    return n, FORMS.index(form), a, c, scale, reduction != "none"
+
+
+def _finish(prediction: Tensor, value: Tensor, grad: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+    """Value and gradient, rounded to the input's dtype."""
+    if reduction == "mean" and prediction.numel() == 0:
         value.fill_(float("nan"))  # the mean of nothing is 0/0, as in torch
     if prediction.dtype == torch.float32:
         return value, grad
     return value.to(prediction.dtype), grad.to(prediction.dtype)
 
 
-def _cpu(*args: Any) -> tuple[Tensor, Tensor]:
-    return _launch(native.lib().regression_loss, *args)
+def _cpu(
+    prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
+) -> tuple[Tensor, Tensor]:
+    tensors = _allocate(prediction, target, weight, reduction)
+    addresses = [0 if t is None else t.data_ptr() for t in tensors]
+    native.lib().regression_loss(*addresses, *_options(prediction.numel(), form, a, c, reduction))
+    return _finish(prediction, *tensors[3:], reduction)
 
 
-def _cuda(*args: Any) -> tuple[Tensor, Tensor]:
-    prediction = args[0]
-    device = prediction.device.index
-    blocks = max(1, min(_CUDA_BLOCKS, -(-prediction.numel() // 256)))
-    partial = torch.empty(blocks, dtype=torch.float64, device=prediction.device)
-    stream = torch._C._cuda_getCurrentRawStream(device)
-
-    def kernel(*numbers: Any) -> None:
-        native.lib().regression_loss_cuda(*numbers, partial.data_ptr(), blocks, device, stream)
-
-    return _launch(kernel, *args)
+def _cuda(
+    prediction: Tensor, target: Tensor, weight: Tensor | None, form: str, a: float, c: float, reduction: str
+) -> tuple[Tensor, Tensor]:
+    tensors = _allocate(prediction, target, weight, reduction)
+    value, n = tensors[3], prediction.numel()
+    blocks = max(1, min(_CUDA_BLOCKS, -(-n // _CUDA_THREADS)))
+    partial = torch.empty(blocks, dtype=torch.float64, device=value.device)
+    gpu.launch(_KERNEL, blocks, _CUDA_THREADS, (*tensors, *_options(n, form, a, c, reduction), partial), value)
+    if reduction != "none":
+        gpu.launch(_SUM, 1, _CUDA_THREADS, (partial, value, blocks), value)
+    return _finish(prediction, *tensors[3:], reduction)
 
 
 def _reference(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-import torch
 from torch import Tensor
 
+from fasttrack import ops
 from fasttrack.errors import RangeError, ShapeError
 
 __all__ = ["PCA"]
@@ -15,11 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 class PCA:
-    """Projection of C channels onto the ``k`` directions of largest variance.
+    """Projection of C channels onto the ``k`` directions of largest variance (``ops.pca_fit``, ``ops.pca_apply``).
 
-    ``y = B·(x − μ)``, B (k, C) the first k eigenvectors of the channel covariance ``cov(x)`` in float64
-    (``torch.linalg.eigh``), largest eigenvalue first. The sign of an eigenvector is free: here its entry
-    of largest magnitude (the first of equals) is positive, so that a fit is repeatable.
+    ``model`` holds the mean, the (C, kept) basis and the variances of the fit; None before it.
 
     Args:
         k: channels to keep; of fewer than k channels all are kept (rotated), which ``kept`` says.
@@ -31,14 +29,12 @@ class PCA:
         if k < 1:
             raise RangeError("PCA", "k", "at least 1", str(k))
         self.k = k
-        self.mean: Tensor | None = None
-        self.basis: Tensor | None = None
-        self.variances: Tensor | None = None
+        self.model: ops.PCAModel | None = None
 
     @property
     def kept(self) -> int:
         """Channels kept by the fit; 0 before it."""
-        return 0 if self.basis is None else self.basis.shape[0]
+        return 0 if self.model is None else self.model.basis.shape[1]
 
     def fit(self, features: Tensor) -> PCA:
         """Learn mean and directions from all cells of (T, C, H, W) maps.
@@ -49,24 +45,13 @@ class PCA:
         """
         if features.dim() != 4 or features.shape[0] * features.shape[2] * features.shape[3] < 2:
             raise ShapeError("PCA.fit", "features", "(T, C, H, W) with at least two cells", str(tuple(features.shape)))
-        x = features.detach().to(torch.float64).transpose(0, 1).flatten(1)
-        if not bool(torch.isfinite(x).all()):
-            raise RangeError("PCA.fit", "features", "finite", "NaN or infinity")
-        mean = x.mean(1)
-        x = x - mean[:, None]
-        covariance = (x @ x.T) / (x.shape[1] - 1)
-        # Relative to the size of the values: rounding alone makes a constant vary by 1e-14 of itself.
-        if float(covariance.diagonal().sum()) <= 1e-18 * float(mean.square().sum()):
+        samples = features.detach().float().transpose(0, 1).flatten(1).T
+        model = ops.pca_fit(samples, min(self.k, samples.shape[1]))
+        if float(model.variances[0]) == 0:
             raise RangeError("PCA.fit", "features", "features that vary from cell to cell", "a constant map")
-        values, vectors = torch.linalg.eigh(covariance)
-        basis = vectors.flip(1).T[: self.k]
-        largest = basis.abs().argmax(1, keepdim=True)
-        basis = basis * basis.gather(1, largest).sign()
-        if basis.shape[0] < self.k:
-            logger.info("PCA: %d channels wanted, %d are there: all kept", self.k, basis.shape[0])
-        self.mean, self.variances = mean, values.flip(0)[: self.k]
-        self.basis = basis.contiguous()
-        self._project = (self.basis.float(), -(self.basis @ mean).float()[:, None])
+        if model.basis.shape[1] < self.k:
+            logger.info("PCA: %d channels wanted, %d are there: all kept", self.k, model.basis.shape[1])
+        self.model = model
         return self
 
     def apply(self, features: Tensor) -> Tensor:
@@ -76,12 +61,11 @@ class PCA:
             RangeError: before a fit.
             ShapeError: other channels than those of the fit.
         """
-        if self.basis is None:
+        if self.model is None:
             raise RangeError("PCA.apply", "self", "fitted (call fit on the first frame)", "not fitted")
-        if features.dim() != 4 or features.shape[1] != self.basis.shape[1]:
-            wanted = f"(T, {self.basis.shape[1]}, H, W)"
-            raise ShapeError("PCA.apply", "features", wanted, str(tuple(features.shape)))
-        t, _, h, w = features.shape
-        basis, offset = (part.to(features.device) for part in self._project)
-        maps = torch.baddbmm(offset.expand(t, -1, h * w), basis.expand(t, -1, -1), features.float().flatten(2))
-        return maps.view(t, -1, h, w)
+        channels = self.model.basis.shape[0]
+        if features.dim() != 4 or features.shape[1] != channels:
+            raise ShapeError("PCA.apply", "features", f"(T, {channels}, H, W)", str(tuple(features.shape)))
+        if self.model.basis.device != features.device:
+            self.model = ops.PCAModel(*(part.to(features.device) for part in self.model))
+        return ops.pca_apply(features.float(), self.model)

@@ -1,0 +1,203 @@
+// Correlation filters: training and detection, channel by channel, the spectra of one channel in cache at a time.
+//
+// Threads share the channels of a target; each sums into memory of its own, and the parts are added in order,
+// so that a result does not depend on how threads were scheduled.
+#include "correlation_filter.h"
+
+#include <algorithm>
+
+#include "cpu/map_transform.h"
+#include "maths.h"
+
+namespace ft {
+namespace FT_ISA {
+namespace {
+
+// What one thread works with; `sum` holds one spectrum per scale, `energy` one number per scale and the model's.
+struct Work {
+  MapTransform::Scratch passes;
+  float *spectrum, *model, *map, *sum;
+  double* energy;
+  Work(const MapTransform& t, int64_t scales, Carver& carver)
+      : passes(t, carver),
+        spectrum(carver.take<float>(t.floats())),
+        model(carver.take<float>(t.floats())),
+        map(carver.take<float>(t.cells())),
+        sum(carver.take<float>(t.floats() * scales)),
+        energy(carver.take<double>(scales + 1)) {}
+};
+
+const float* map_of(const CfMaps& m, index target, index scale, index channel) {
+  return m.features + target * m.stride_target + scale * m.stride_scale + channel * m.stride_channel;
+}
+
+int threads_for(const CfMaps& m) { return static_cast<int>(std::min<int64_t>(max_threads(), m.channels)); }
+
+void clear(const Work& w, index floats, int64_t scales) {
+  std::fill(w.sum, w.sum + scales * floats, 0.0f);
+  std::fill(w.energy, w.energy + scales + 1, 0.0);
+}
+
+void add_into(float* sum, const float* part, index floats) {
+  for (index i = 0; i < floats; i += FT_LANES) store(sum + i, load(sum + i) + load(part + i));
+}
+
+// sum += |x|^2; then x <- scale conj(y) x where there is a label spectrum y.
+void square(float* x, const float* y, float scale, float* sum, index floats) {
+  for (index i = 0; i < floats; i += kComplex) {
+    const Complex v = load_complex(x + i);
+    store(sum + i, load(sum + i) + v.re * v.re + v.im * v.im);
+    if (y != nullptr) {
+      const Complex label = load_complex(y + i);
+      store_complex(x + i, times_conj({scale * v.re, scale * v.im}, label));
+    }
+  }
+}
+
+// sum += conj(a) z
+void correlate(const float* a, const float* z, float* sum, index floats) {
+  for (index i = 0; i < floats; i += kComplex) {
+    const Complex p = load_complex(a + i), q = load_complex(z + i), s = load_complex(sum + i);
+    store_complex(sum + i, {s.re + q.re * p.re + q.im * p.im, s.im + q.im * p.re - q.re * p.im});
+  }
+}
+
+// The Gaussian kernel of every shift, in place: exp(-max(0, energy - 2 products) / (sigma^2 C H W)).
+void gaussian(float* map, index cells, double energy, float sigma, index channels) {
+  const double width = static_cast<double>(sigma) * sigma * static_cast<double>(channels) * static_cast<double>(cells);
+  const float rate = static_cast<float>(-1.0 / width), total = static_cast<float>(energy);
+  for (index i = 0; i < cells; ++i) {
+    const float distance = total - 2.0f * map[i];
+    map[i] = fast_exp(rate * (distance < 0.0f ? 0.0f : distance));
+  }
+}
+
+// Linear: sum -> κ sum + λ. Gaussian: sum -> y / (k + λ), k the spectrum of the kernel's autocorrelation.
+void finish_training(const CfTrainArgs& a, const MapTransform& t, const float* label, Work& w, float* out) {
+  const index floats = t.floats();
+  if (!a.gaussian) {
+    const float scale =
+        static_cast<float>(1.0 / (static_cast<double>(a.maps.channels) * static_cast<double>(t.cells())));
+    for (index i = 0; i < floats; i += kComplex) store(w.sum + i, scale * load(w.sum + i) + splat(a.lam));
+    return t.write_real(w.sum, out);
+  }
+  t.inverse(w.sum, w.map, w.passes);
+  gaussian(w.map, t.cells(), 2.0 * static_cast<double>(w.map[0]), a.sigma, a.maps.channels);
+  t.forward(w.map, t.width(), nullptr, w.spectrum, w.passes);
+  for (index i = 0; i < floats; i += kComplex) {
+    const Complex k = load_complex(w.spectrum + i), y = load_complex(label + i);
+    const vf re = k.re + a.lam, norm = re * re + k.im * k.im;
+    const Complex alpha = times_conj(y, {re, k.im});
+    store_complex(w.spectrum + i, {alpha.re / norm, alpha.im / norm});
+  }
+  t.write_complex(w.spectrum, out);
+}
+
+// One response: linear sum / B; Gaussian the kernel of every shift, filtered with the dual variables.
+void finish_detection(const CfDetectArgs& a, const MapTransform& t, const float* coefficients, float* sum,
+                      double energy, Work& w, float* out) {
+  const index floats = t.floats();
+  if (!a.gaussian) {
+    for (index i = 0; i < floats; i += kComplex) {
+      const Complex s = load_complex(sum + i);
+      const vf b = load(coefficients + i);
+      store_complex(sum + i, {s.re / b, s.im / b});
+    }
+    return t.inverse(sum, out, w.passes);
+  }
+  t.inverse(sum, w.map, w.passes);
+  gaussian(w.map, t.cells(), energy, a.sigma, a.maps.channels);
+  t.forward(w.map, t.width(), nullptr, w.spectrum, w.passes);
+  for (index i = 0; i < floats; i += kComplex) {
+    store_complex(w.spectrum + i, times(load_complex(w.spectrum + i), load_complex(coefficients + i)));
+  }
+  t.inverse(w.spectrum, out, w.passes);
+}
+
+void detect_channel(const CfDetectArgs& a, const MapTransform& t, index target, index channel, Work& w) {
+  const CfMaps& m = a.maps;
+  t.read_complex(a.model + 2 * (target * m.channels + channel) * m.width * t.half(), w.model);
+  if (a.gaussian) w.energy[m.scales] += t.energy(w.model);
+  for (index s = 0; s < m.scales; ++s) {
+    t.forward(map_of(m, target, s, channel), m.stride_row, m.window, w.spectrum, w.passes);
+    correlate(w.model, w.spectrum, w.sum + s * t.floats(), t.floats());
+    if (a.gaussian) w.energy[s] += t.energy(w.spectrum);
+  }
+}
+
+}  // namespace
+
+void cf_train(const CfTrainArgs& a) {
+  const CfMaps& m = a.maps;
+  const MapTransform t(m.height, m.width);
+  const index floats = t.floats(), bins = m.width * t.half();
+  const int threads = threads_for(m);
+  const float scale = static_cast<float>(1.0 / (static_cast<double>(m.channels) * static_cast<double>(t.cells())));
+  PerThread<Work> works(threads, t, int64_t{1});
+  // One more, for the spectrum of the label.
+  PerThread<Work> label_work(1, t, int64_t{1});
+  Work of_label = label_work.of(0, t, int64_t{1});
+  for (index target = 0; target < m.targets; ++target) {
+    if (target == 0 || a.stride_label != 0) {
+      t.forward(a.label + target * a.stride_label, m.width, nullptr, of_label.spectrum, of_label.passes);
+    }
+    for (int i = 0; i < threads; ++i) clear(works.of(i, t, int64_t{1}), floats, 1);
+#pragma omp parallel num_threads(threads)
+    {
+      Work w = works.of(thread_index(), t, int64_t{1});
+#pragma omp for schedule(static)
+      for (index c = 0; c < m.channels; ++c) {
+        t.forward(map_of(m, target, 0, c), m.stride_row, m.window, w.spectrum, w.passes);
+        square(w.spectrum, a.gaussian ? nullptr : of_label.spectrum, scale, w.sum, floats);
+        t.write_complex(w.spectrum, a.model + 2 * (target * m.channels + c) * bins);
+      }
+    }
+    Work first = works.of(0, t, int64_t{1});
+    for (int i = 1; i < threads; ++i) add_into(first.sum, works.of(i, t, int64_t{1}).sum, floats);
+    finish_training(a, t, of_label.spectrum, first, a.coefficients + target * bins * (a.gaussian ? 2 : 1));
+  }
+}
+
+void cf_detect(const CfDetectArgs& a) {
+  const CfMaps& m = a.maps;
+  const MapTransform t(m.height, m.width);
+  const index floats = t.floats(), bins = m.width * t.half();
+  const int threads = threads_for(m);
+  PerThread<Work> works(threads, t, m.scales);
+  PerThread<Work> shared(1, t, int64_t{1});
+  float* coefficients = shared.of(0, t, int64_t{1}).spectrum;
+  for (index target = 0; target < m.targets; ++target) {
+    if (a.gaussian) {
+      t.read_complex(a.coefficients + 2 * target * bins, coefficients);
+    } else {
+      t.read_real(a.coefficients + target * bins, coefficients);
+    }
+    for (int i = 0; i < threads; ++i) clear(works.of(i, t, m.scales), floats, m.scales);
+#pragma omp parallel num_threads(threads)
+    {
+      Work w = works.of(thread_index(), t, m.scales);
+#pragma omp for schedule(static)
+      for (index c = 0; c < m.channels; ++c) detect_channel(a, t, target, c, w);
+    }
+    Work first = works.of(0, t, m.scales);
+    for (int i = 1; i < threads; ++i) {
+      const Work other = works.of(i, t, m.scales);
+      add_into(first.sum, other.sum, m.scales * floats);
+      for (index s = 0; s <= m.scales; ++s) first.energy[s] += other.energy[s];
+    }
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (index s = 0; s < m.scales; ++s) {
+      Work w = works.of(thread_index(), t, m.scales);
+      finish_detection(a, t, coefficients, first.sum + s * floats, first.energy[s] + first.energy[m.scales], w,
+                       a.response + (target * m.scales + s) * t.cells());
+    }
+  }
+}
+
+void cf_update(const CfUpdateArgs& a) {
+#pragma omp parallel for simd schedule(static) if (a.count > 65536)
+  for (int64_t i = 0; i < a.count; ++i) a.out[i] = a.a[i] + a.rate * (a.b[i] - a.a[i]);
+}
+
+}  // namespace FT_ISA
+}  // namespace ft

@@ -1,0 +1,85 @@
+"""The model of correlation filters, and the checks that their functions share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fasttrack.errors import RangeError
+from fasttrack.ops import _checks as check
+
+__all__ = ["CorrelationFilter", "check_update", "check_window", "needs_gradient", "pairs", "prepared"]
+
+
+@dataclass(frozen=True)
+class CorrelationFilter:
+    """A trained filter; what ``cf_update`` averages.
+
+    Spectra are those of the maps with their axes swapped, ``torch.fft.rfft2(x.transpose(-1, -2))``: shape
+    (W, H//2 + 1). With κ = 1/(C·H·W), linear: ``template`` holds the numerator κ·x̂_c·ŷ* and ``coefficients`` the
+    denominator κ·Σ|x̂_c|² + λ (with one channel, MOSSE's A* and B); Gaussian: x̂_c and the dual variables α̂.
+
+    Args:
+        template: (C, W, H//2 + 1) or (T, C, W, H//2 + 1), complex.
+        coefficients: (W, H//2 + 1) or (T, W, H//2 + 1), real (linear) or complex (Gaussian).
+        height: H of the maps.
+        kernel: "linear" or "gaussian".
+        sigma: width of the Gaussian kernel; no meaning for the linear one.
+    """
+
+    template: Tensor
+    coefficients: Tensor
+    height: int
+    kernel: str
+    sigma: float
+
+    @property
+    def batched(self) -> bool:
+        """Whether there is a leading axis of targets."""
+        return self.template.dim() == 4
+
+
+def needs_gradient(*tensors: Tensor) -> bool:
+    """Whether autograd is to know what is done with one of these."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def pairs(spectra: Tensor) -> Tensor:
+    """A complex tensor as a real one with a last axis of (re, im)."""
+    return torch.view_as_real(spectra.resolve_conj())
+
+
+def check_window(op: str, features: Tensor, window: Tensor) -> None:
+    """``window`` must be (H, W) of the size, dtype and device of ``features``."""
+    check.tensor(op, "window", window, dims=(2,), layout="(H, W)")
+    if window.shape != features.shape[-2:]:
+        check.shape_error(op, "window", f"of the size of features, {tuple(features.shape[-2:])}", window)
+    check.same_dtype(op, "window", window, "features", features)
+    check.same_device(op, "window", window, "features", features)
+
+
+def prepared(op: str, features: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Features and the window the kernels multiply with: None after a product that autograd has to know."""
+    if window is None:
+        return features, None
+    check_window(op, features, window)
+    return (features * window, None) if needs_gradient(window) else (features, window)
+
+
+def check_update(op: str, model: CorrelationFilter, new: CorrelationFilter, rate: float) -> float:
+    """``new`` must be a filter of the same kind as ``model``; returns the rate as a float."""
+    rate = check.number(op, "rate", rate, low=0.0)
+    if rate > 1:
+        raise RangeError(op, "rate", "a number in [0, 1]", repr(rate))
+    same = (model.kernel, model.sigma, model.height)
+    if (new.kernel, new.sigma, new.height) != same:
+        wanted = f"of the kernel, sigma and height of model, {same}"
+        raise RangeError(op, "new", wanted, str((new.kernel, new.sigma, new.height)))
+    for field in ("template", "coefficients"):
+        old, fresh = getattr(model, field), getattr(new, field)
+        check.same_shape(op, f"new.{field}", fresh, f"model.{field}", old)
+        check.same_dtype(op, f"new.{field}", fresh, f"model.{field}", old)
+        check.same_device(op, f"new.{field}", fresh, f"model.{field}", old)
+    return rate
