@@ -342,3 +342,16 @@ def test_module_is_its_function():
     assert torch.equal(module(features, rois), ops.prroi_pool(features, rois, (3, 2), 1 / 16))
     assert not module.state_dict()
     assert repr(module) == "PrRoIPool2D(3, 2, spatial_scale=0.0625)"
+
+
+@pytest.mark.parametrize(("channels", "size"), [(64, (8, 8)), (68, (4, 8)), (65, (8, 8)), (64, (9, 7))])
+def test_large_outputs_are_written_past_the_caches(channels, size):
+    """The path of outputs beyond 8 MB gives the bits of the ordinary one, whole blocks or not."""
+    features = normal(1, channels, 10, 12)
+    rois = torch.rand(1100, 5, generator=torch.Generator().manual_seed(5)) * 9
+    rois[:, 0] = 0
+    rois[:, 3:] += rois[:, 1:3]
+    large = ops.prroi_pool(features, rois, size, backend="cpu")
+    assert large.numel() > 2**21
+    parts = [ops.prroi_pool(features, part, size, backend="cpu") for part in rois.split(275)]
+    assert torch.equal(large, torch.cat(parts))

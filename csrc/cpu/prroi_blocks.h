@@ -1,8 +1,8 @@
 // The part of the feature maps that RoIs meet, channels last, in blocks of kChannels.
 #pragma once
 
+#include "cpu/matrix_transpose.h"
 #include "cpu/prroi_plan.h"
-#include "cpu/transpose.h"
 
 namespace ft {
 namespace FT_ISA {
@@ -31,6 +31,24 @@ struct Lanes {
     for (int i = 0; i < kVectors; ++i) store(p + i * FT_LANES, v[i]);
   }
 };
+
+// Σ_t w[t]·cells[t], cells `step` floats apart. Bins of about one cell, which trackers ask for, meet two or three.
+template <int Count>
+FT_INLINE Lanes weighted(const float* w, const float* cells, int64_t step) {
+  Lanes sum;
+  const vf first = splat(w[0]);
+  for (int i = 0; i < kVectors; ++i) sum.v[i] = first * load(cells + i * FT_LANES);
+  for (int t = 1; t < Count; ++t) sum.add(w[t], cells + t * step);
+  return sum;
+}
+
+FT_INLINE Lanes weighted_sum(const float* w, const float* cells, int64_t step, int64_t count) {
+  if (count == 3) return weighted<3>(w, cells, step);
+  if (count == 2) return weighted<2>(w, cells, step);
+  Lanes sum = Lanes::zero();
+  for (int64_t t = 0; t < count; ++t) sum.add(w[t], cells + t * step);
+  return sum;
+}
 
 FT_INLINE void add_to(float* p, float weight, const Lanes& lanes) {
   const vf w = splat(weight);
@@ -83,7 +101,8 @@ class FeatureBlocks {
   FT_INLINE const float* at(int64_t n, int64_t block, int64_t i, int64_t j) const {
     return starts_[n * blocks_ + block] + i * rows_[n] + j * cell_;
   }
-  FT_INLINE int64_t cell() const { return cell_; }
+  // Floats from a cell to the one below it.
+  FT_INLINE int64_t row(int64_t n) const { return rows_[n]; }
 
  private:
   template <class Args>
@@ -105,7 +124,7 @@ class FeatureBlocks {
         a.features + n * a.stride_n + b * kChannels * a.stride_c + i * a.stride_y + columns.begin * a.stride_x;
     float* dst = const_cast<float*>(at(n, b, i, columns.begin));
     if (width < kChannels) std::memset(dst, 0, count * kChannels * sizeof(float));
-    if (a.stride_x == 1) return transpose(src, a.stride_c, width, count, dst, kChannels);
+    if (a.stride_x == 1) return transpose_matrix(src, a.stride_c, width, count, dst, kChannels);
     for (int64_t j = 0; j < count; ++j)
       for (int64_t c = 0; c < width; ++c) dst[j * kChannels + c] = src[c * a.stride_c + j * a.stride_x];
   }
@@ -125,9 +144,7 @@ inline void pool_y(const FeatureBlocks& f, const Plan& plan, int64_t k, int64_t 
     const int64_t first = plan.y.begin(k, p), count = plan.y.number(k, p);
     const float* w = plan.y.weights(k, p);
     for (int64_t j = columns.begin; j < columns.end; ++j, out += kChannels) {
-      Lanes sum = Lanes::zero();
-      for (int64_t t = 0; t < count; ++t) sum.add(w[t], f.at(n, block, first + t, j));
-      sum.to(out);
+      weighted_sum(w, f.at(n, block, first, j), f.row(n), count).to(out);
     }
   }
 }

@@ -52,7 +52,26 @@ void Plan::carve_axes(Carver& c, int64_t count) {
   for (AxisBins* axis : both) {
     axis->first = c.take<int32_t>(count * axis->bins);
     axis->count = c.take<int32_t>(count * axis->bins);
+    axis->slot = c.take<int64_t>(count);
     axis->weight = c.take<float>(count * axis->bins * axis->taps);
+  }
+}
+
+// In a grid a RoI has the y edges of the one before it, and the x edges of the one at its place in the row before.
+void Plan::share(int64_t count) {
+  int64_t row = 0, row_before = 0;
+  for (int64_t k = 0; k < count; ++k) {
+    y.slot[k] = x.slot[k] = k;
+    if (roi[k].kind != RoiKind::Proper) continue;
+    if (k > row && roi[k - 1].kind == RoiKind::Proper && roi[k].y1 == roi[k - 1].y1 && roi[k].y2 == roi[k - 1].y2) {
+      y.slot[k] = y.slot[k - 1];
+    } else {
+      row_before = row;
+      row = k;
+    }
+    const int64_t above = row_before + k - row;
+    if (above < row && roi[above].kind == RoiKind::Proper && roi[k].x1 == roi[above].x1 && roi[k].x2 == roi[above].x2)
+      x.slot[k] = x.slot[above];
   }
 }
 
@@ -81,8 +100,8 @@ Plan::Plan(const PrroiRois& r) : images_(r.images) {
   carve_lists(counter, r);
   Carver lists(lists_.allocate(counter.used()));
   carve_lists(lists, r);
-  y = {r.bins_y, 1, r.height, nullptr, nullptr, nullptr};
-  x = {r.bins_x, 1, r.width, nullptr, nullptr, nullptr};
+  y = {r.bins_y, 1, r.height, nullptr, nullptr, nullptr, nullptr};
+  x = {r.bins_x, 1, r.width, nullptr, nullptr, nullptr, nullptr};
   for (int64_t k = 0; k < r.count; ++k) {
     roi[k] = read_roi(r, k);
     if (roi[k].kind != RoiKind::Proper) continue;
@@ -95,11 +114,17 @@ Plan::Plan(const PrroiRois& r) : images_(r.images) {
   carve_axes(second, r.count);
   Carver axes(axes_.allocate(second.used()));
   carve_axes(axes, r.count);
+  share(r.count);
 #pragma omp parallel for schedule(static) if (r.count >= kParallelRois)
   for (int64_t k = 0; k < r.count; ++k) {
     if (roi[k].kind != RoiKind::Proper) continue;
-    window_y[k] = fill(y, k, roi[k].y1, roi[k].y2);
-    window_x[k] = fill(x, k, roi[k].x1, roi[k].x2);
+    if (y.slot[k] == k) window_y[k] = fill(y, k, roi[k].y1, roi[k].y2);
+    if (x.slot[k] == k) window_x[k] = fill(x, k, roi[k].x1, roi[k].x2);
+  }
+  for (int64_t k = 0; k < r.count; ++k) {
+    if (roi[k].kind != RoiKind::Proper) continue;
+    window_y[k] = window_y[y.slot[k]];
+    window_x[k] = window_x[x.slot[k]];
   }
   group(r.count);
 }

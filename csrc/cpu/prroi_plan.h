@@ -34,10 +34,11 @@ struct AxisBins {
   int64_t bins, taps, size;  // taps: room for weights per bin
   int32_t *first, *count;    // RoI × bins
   float* weight;             // RoI × bins × taps
+  int64_t* slot;             // RoI: whose cells and weights are its own, too
 
-  int64_t begin(int64_t k, int64_t bin) const { return first[k * bins + bin]; }
-  int64_t number(int64_t k, int64_t bin) const { return count[k * bins + bin]; }
-  const float* weights(int64_t k, int64_t bin) const { return weight + (k * bins + bin) * taps; }
+  int64_t begin(int64_t k, int64_t bin) const { return first[slot[k] * bins + bin]; }
+  int64_t number(int64_t k, int64_t bin) const { return count[slot[k] * bins + bin]; }
+  const float* weights(int64_t k, int64_t bin) const { return weight + (slot[k] * bins + bin) * taps; }
 };
 
 // Cells from `begin` to `end` (exclusive) of one axis.
@@ -74,6 +75,7 @@ class Plan {
  private:
   void carve_lists(Carver& c, const PrroiRois& r);
   void carve_axes(Carver& c, int64_t count);
+  void share(int64_t count);
   void group(int64_t count);
 
   int64_t images_;

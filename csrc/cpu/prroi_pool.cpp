@@ -26,10 +26,7 @@ void pool_x(const Plan& plan, int64_t k, const Span& columns, const float* poole
   for (int64_t p = 0; p < plan.y.bins; ++p, pooled_y += row) {
     for (int64_t q = 0; q < bins; ++q, tile += kChannels) {
       const float* cell = pooled_y + (plan.x.begin(k, q) - columns.begin) * kChannels;
-      const float* w = plan.x.weights(k, q);
-      Lanes sum = Lanes::zero();
-      for (int64_t t = 0; t < plan.x.number(k, q); ++t) sum.add(w[t], cell + t * kChannels);
-      sum.to(tile);
+      weighted_sum(plan.x.weights(k, q), cell, kChannels, plan.x.number(k, q)).to(tile);
     }
   }
 }
@@ -38,12 +35,17 @@ void pool_run(const PrroiPoolArgs& a, const Plan& plan, const FeatureBlocks& f, 
               const Span& columns, const Scratch& s) {
   const int64_t outputs = a.rois.bins_y * a.rois.bins_x;
   for (int64_t b = 0; b < channel_blocks(a.channels); ++b) {
+    const int64_t width = block_width(a.channels, b);
+    const bool stream = can_stream(a.out, a.rois.count * a.channels * outputs, outputs, width);
     pool_y(f, plan, plan.order[from], b, columns, s.pooled_y);
     for (int64_t at = from; at < until; ++at) {
       const int64_t k = plan.order[at];
       pool_x(plan, k, columns, s.pooled_y, s.tile);
       float* out = a.out + (k * a.channels + b * kChannels) * outputs;
-      transpose(s.tile, kChannels, outputs, block_width(a.channels, b), out, outputs);
+      if (stream)
+        stream_transposed(s.tile, kChannels, outputs, width, out, outputs);
+      else
+        transpose_matrix(s.tile, kChannels, outputs, width, out, outputs);
     }
   }
 }
@@ -82,6 +84,7 @@ void prroi_pool(const PrroiPoolArgs& a) {
       pool_run(a, plan, features, from, end, columns, s);
       from = end;
     }
+    stream_end();
   }
 }
 

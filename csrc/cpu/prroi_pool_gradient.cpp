@@ -26,7 +26,13 @@ struct SpreadScratch {
 void load_tile(const float* grad, int64_t channels, int64_t outputs, int64_t k, int64_t block, float* tile) {
   const int64_t width = block_width(channels, block);
   if (width < kChannels) std::memset(tile, 0, outputs * kChannels * sizeof(float));
-  transpose(grad + (k * channels + block * kChannels) * outputs, outputs, width, outputs, tile, kChannels);
+  transpose_matrix(grad + (k * channels + block * kChannels) * outputs, outputs, width, outputs, tile, kChannels);
+}
+
+// Blocks of one thread lie a whole RoI apart: the hardware does not foresee the next.
+void prefetch_tile(const float* grad, int64_t channels, int64_t outputs, int64_t k, int64_t block) {
+  const float* from = grad + (k * channels + block * kChannels) * outputs;
+  for (int64_t i = 0; i < block_width(channels, block) * outputs; i += 16) __builtin_prefetch(from + i);
 }
 
 // spread[p][j] += Σ_q wx[q, j]·tile[p·Q + q] of RoI k.
@@ -37,7 +43,12 @@ void spread_x(const Plan& plan, int64_t k, const Span& columns, const float* til
       float* cell = spread + (plan.x.begin(k, q) - columns.begin) * kChannels;
       const float* w = plan.x.weights(k, q);
       const Lanes g = Lanes::from(tile);
-      for (int64_t t = 0; t < plan.x.number(k, q); ++t) add_to(cell + t * kChannels, w[t], g);
+      const int64_t count = plan.x.number(k, q);
+      if (count == 3) {
+        for (int t = 0; t < 3; ++t) add_to(cell + t * kChannels, w[t], g);
+        continue;
+      }
+      for (int64_t t = 0; t < count; ++t) add_to(cell + t * kChannels, w[t], g);
     }
   }
 }
@@ -65,13 +76,14 @@ void features_gradient_block(const PrroiFeaturesGradientArgs& a, const Plan& pla
     std::memset(s.spread, 0, a.rois.bins_y * columns.size() * kChannels * sizeof(float));
     for (int64_t at = from; at < end; ++at) {
       load_tile(a.grad, a.channels, outputs, plan.order[at], b, s.tile);
+      if (at + 1 < until) prefetch_tile(a.grad, a.channels, outputs, plan.order[at + 1], b);
       spread_x(plan, plan.order[at], columns, s.tile, s.spread);
     }
     spread_y(plan, plan.order[from], columns, s.spread, a.rois.width, s.map);
     from = end;
   }
-  transpose(s.map, kChannels, cells, block_width(a.channels, b), a.out + (n * a.channels + b * kChannels) * cells,
-            cells);
+  transpose_matrix(s.map, kChannels, cells, block_width(a.channels, b),
+                   a.out + (n * a.channels + b * kChannels) * cells, cells);
 }
 
 }  // namespace

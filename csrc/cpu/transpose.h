@@ -1,4 +1,4 @@
-// Transposition: FT_LANES x FT_LANES in registers, and any matrix by such squares.
+// FT_LANES x FT_LANES transposition in registers.
 #pragma once
 
 #include "cpu/simd.h"
@@ -59,25 +59,6 @@ FT_INLINE void transpose(const float* in, std::ptrdiff_t in_row, float* out, std
 #undef FT_HIGH
 #undef FT_LOW2
 #undef FT_HIGH2
-
-// out[c][r] = in[r][c] for rows × columns. The last square of an axis overlaps the one before it, so that only
-// matrices narrower than a square go element by element.
-inline void transpose(const float* in, std::ptrdiff_t in_row, int64_t rows, int64_t columns, float* out,
-                      std::ptrdiff_t out_row) {
-  constexpr int64_t n = FT_LANES;
-  if (rows < n || columns < n) {
-    for (int64_t c = 0; c < columns; ++c)
-      for (int64_t r = 0; r < rows; ++r) out[c * out_row + r] = in[r * in_row + c];
-    return;
-  }
-  for (int64_t c = 0; c < columns; c += n) {
-    const int64_t from_c = c + n <= columns ? c : columns - n;
-    for (int64_t r = 0; r < rows; r += n) {
-      const int64_t from_r = r + n <= rows ? r : rows - n;
-      transpose(in + from_r * in_row + from_c, in_row, out + from_c * out_row + from_r, out_row);
-    }
-  }
-}
 
 }  // namespace FT_ISA
 }  // namespace ft
