@@ -132,9 +132,9 @@ class Axis(NamedTuple):
     place: Tensor
 
 
-def padded(bins: int) -> int:
-    """The power of two that holds so many bins."""
-    return triton.next_power_of_2(bins)
+def padded(count: int) -> int:
+    """The power of two that holds so many."""
+    return int(triton.next_power_of_2(count))
 
 
 def axes_of(

@@ -166,7 +166,7 @@ def _edges(
 
 
 def _block(channels: int, most: int) -> int:
-    return min(most, triton.next_power_of_2(channels))
+    return min(most, padded(channels))
 
 
 def forward(features: Tensor, rois: Tensor, bins_y: int, bins_x: int, scale: float) -> Tensor:

@@ -160,8 +160,8 @@ def maps_gradient(
     shape, bins = {"rois": count, "bins": bins_y * bins_x}, {"BY": padded(bins_y), "BX": padded(bins_x)}
     if deterministic:
         config = launch_config(GATHER, shape, {"num_warps": 1})
-        grid = (height * width, images)
-        _gather[grid](grad, *tables, out, count, height, width, bins_y, bins_x, **bins, **config)
+        cells = (height * width, images)
+        _gather[cells](grad, *tables, out, count, height, width, bins_y, bins_x, **bins, **config)
     else:
         config = launch_config(SCATTER, shape, {"num_warps": 1})
         grid = (count,)
