@@ -21,12 +21,19 @@ _FOCAL = tl.constexpr(3)
 
 
 @triton.jit
+def _bounded_exp(x):
+    """exp(x), saturated at exp(±87) instead of reaching 0 or infinity; NaN stays NaN."""
+    x = tl.where(x > 87.0, 87.0, x)
+    return tl.exp(tl.where(x < -87.0, -87.0, x))
+
+
+@triton.jit
 def position_weight(target, a, FORM: tl.constexpr):
     """What multiplies e² at a position by its label alone: exp(2ay) truncated, exp(y) shrinkage, else 1."""
     if FORM == _TRUNCATED:
-        return tl.exp(2.0 * a * target)
+        return _bounded_exp(2.0 * a * target)
     elif FORM <= _SHRINKAGE_ORIGINAL:  # both shrinkage forms
-        return tl.exp(target)
+        return _bounded_exp(target)
     else:
         return target * 0.0 + 1.0
 
@@ -41,12 +48,10 @@ def loss_at(prediction, target, a, c, FORM: tl.constexpr):
         kept = tl.where(size <= c, 0.0, e)
         return weight * kept * kept, 2.0 * weight * kept
     elif FORM <= _SHRINKAGE_ORIGINAL:
-        # s = 1/(1 + t), t = exp(a(c − l)), 1 − s = t·s: the exponent is held where t and t·s stay finite.
+        # s = 1/(1 + t), t = exp(a(c − l)), 1 − s = t·s; t is bounded, so t·s stays finite.
         # d/dp e²s = 2es + e²·a·(dl/de)·s(1 − s), and e·dl/de = |e| for l = |e|, e for l = e.
         ratio = size if FORM == _SHRINKAGE_MODIFIED else e
-        exponent = a * (c - ratio)
-        exponent = tl.where(exponent > 80.0, 80.0, exponent)
-        t = tl.exp(exponent)
+        t = _bounded_exp(a * (c - ratio))
         s = 1.0 / (1.0 + t)
         base = weight * e * s
         return base * e, base * (2.0 + a * ratio * (t * s))

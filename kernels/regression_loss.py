@@ -13,15 +13,10 @@ import triton.language as tl
 from torch import Tensor
 
 from fasttrack.kernels._aot import Build
+from fasttrack.kernels._losses import loss_at
 from fasttrack.kernels._tuning import Space, launch_config
 
 __all__ = ["BUILDS", "loss_and_gradient"]
-
-# As enum class Loss of csrc/regression_loss.h; 2 is the original form of the shrinkage.
-TRUNCATED = tl.constexpr(0)
-SHRINKAGE_MODIFIED = tl.constexpr(1)
-FOCAL = tl.constexpr(3)
-SQUARE = tl.constexpr(4)
 
 # Where the values go: one per position, one float64 sum per program, or the sum of the only program.
 PER_POSITION = tl.constexpr(0)
@@ -32,39 +27,6 @@ ONE_PROGRAM = 8192
 MAX_PROGRAMS = 1024  # about 8 on each of 132 multiprocessors; larger inputs stride
 
 SPACE = Space("regression_loss.loss", BLOCK=(256, 512, 1024, 2048, 4096), num_warps=(2, 4, 8, 16))
-
-
-@triton.jit
-def _bounded_exp(x):
-    """exp(x), saturated at exp(±87) instead of reaching 0 or infinity; NaN stays NaN."""
-    x = tl.where(x > 87.0, 87.0, x)
-    return tl.exp(tl.where(x < -87.0, -87.0, x))
-
-
-@triton.jit
-def _value_and_gradient(p, y, a, c, FORM: tl.constexpr):
-    e = p - y
-    size = tl.abs(e)
-    if FORM == TRUNCATED:
-        kept = tl.where(size <= c, 0.0, e)  # a NaN error is kept
-        weight = _bounded_exp(2.0 * a * y)
-        value = weight * kept * kept
-        grad = 2.0 * weight * kept
-    elif FORM == FOCAL:
-        value = size * e * e
-        grad = 3.0 * size * e
-    elif FORM == SQUARE:
-        value = e * e
-        grad = 2.0 * e
-    else:
-        # s = 1/(1 + t), t = exp(a(c − l)), 1 − s = t·s; e·dl/de = |e| for l = |e|, e for l = e
-        level = size if FORM == SHRINKAGE_MODIFIED else e
-        t = _bounded_exp(a * (c - level))
-        s = 1.0 / (1.0 + t)
-        base = _bounded_exp(y) * e * s
-        value = base * e
-        grad = base * (2.0 + a * level * (t * s))
-    return value, grad
 
 
 @triton.jit
@@ -87,7 +49,7 @@ def _loss(
         inside = at < n
         p = tl.load(prediction + at, mask=inside, other=0.0).to(tl.float32)
         y = tl.load(target + at, mask=inside, other=0.0).to(tl.float32)
-        v, g = _value_and_gradient(p, y, a, c, FORM)
+        v, g = loss_at(p, y, a, c, FORM)
         factor = scale
         if WEIGHTED:
             factor = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32) * scale
