@@ -16,10 +16,9 @@ def pytest_pyfunc_call(pyfuncitem):
     except BackendUnavailable as refusal:
         if DEVICE == "cpu":  # there every row has its kernel
             raise
-        side = str(pyfuncitem.callspec.params["side"])
-        backend = side.split("_")[0]
+        backend = str(pyfuncitem.callspec.params["side"]).split("_")[0]
         lines = [line.strip() for line in str(refusal).splitlines()]
-        pytest.skip(next((f"{side}: {line}" for line in lines if line.startswith(f"{backend}: ")), lines[0]))
+        pytest.skip(next((line for line in lines if line.startswith(f"{backend}: ")), lines[0]))
 
 
 @pytest.fixture(autouse=True)
