@@ -116,7 +116,7 @@ def with_graphs(sides: dict[str, Callable[[], Any]]) -> tuple[dict[str, Callable
             notes[f"{name} + graph"] = str(error).splitlines()[0]
             torch.cuda.synchronize()
     for name, call in sides.items():
-        if name in BACKENDS:
+        if is_ours(name):
             continue
         compiled = torch.compile(call)
         try:
@@ -153,7 +153,7 @@ def ratios(row: dict[str, Any], backend: str) -> dict[str, float]:
     """
     sides = {name: times["median_ms"] for name, times in row["sides"].items()}
     ours, found = sides[backend], {}
-    rivals = {name: ms for name, ms in sides.items() if name.split(" + ")[0] not in BACKENDS and name != "numpy"}
+    rivals = {name: ms for name, ms in sides.items() if not is_ours(name) and name != "numpy"}
     if "plain" in sides:
         found["plain"] = sides["plain"] / ours
     if rivals:
@@ -163,6 +163,11 @@ def ratios(row: dict[str, Any], backend: str) -> dict[str, float]:
     if "target_ms" in row:
         found["target"] = ours / row["target_ms"]
     return found
+
+
+def is_ours(side: str) -> bool:
+    """Whether a side is one of our backends, or a variant of one ("cpu + out", "cpu_refined")."""
+    return any(side == name or side.startswith((f"{name} ", f"{name}_")) for name in BACKENDS)
 
 
 def line(group: str, row: dict[str, Any]) -> str:

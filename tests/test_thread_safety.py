@@ -15,8 +15,10 @@ ROUNDS = 3
 SPECS = all_specs()
 
 
-def same(got, wanted):
-    return got.shape == wanted.shape and torch.equal(got.nan_to_num(nan=-7.0), wanted.nan_to_num(nan=-7.0))
+def same(spec, got, wanted):
+    """Equal but for rounding: torch's own products depend on the number of threads, which is each thread's own."""
+    bound = spec.tolerance_of(torch.float32, gradient=True)
+    return all(bound.admits(g, w) for g, w in zip(got, wanted, strict=True))
 
 
 def evaluate(spec, arguments):
@@ -36,7 +38,7 @@ def test_every_op(spec):
     with ThreadPoolExecutor(THREADS) as pool:
         jobs = [(k, pool.submit(evaluate, spec, cases[k])) for _ in range(ROUNDS * THREADS) for k in range(len(cases))]
         for k, job in jobs:
-            assert all(same(g, w) for g, w in zip(job.result(), wanted[k], strict=True)), spec.cases[k].name
+            assert same(spec, job.result(), wanted[k]), spec.cases[k].name
 
 
 def test_all_ops_mixed():
@@ -44,8 +46,9 @@ def test_all_ops_mixed():
     work = [(s, c.make()) for s in SPECS for c in s.cases if c.tests and not c.bench][::7]
     wanted = [evaluate(*item) for item in work]
     with ThreadPoolExecutor(THREADS) as pool:
-        for got, true in zip(pool.map(lambda item: evaluate(*item), work * ROUNDS), wanted * ROUNDS, strict=True):
-            assert all(same(g, w) for g, w in zip(got, true, strict=True))
+        jobs = pool.map(lambda item: evaluate(*item), work * ROUNDS)
+        for got, true, (spec, _) in zip(jobs, wanted * ROUNDS, work * ROUNDS, strict=True):
+            assert same(spec, got, true), spec.name
 
 
 def test_problems_of_their_own():

@@ -71,15 +71,17 @@ def same_dtype(op: str, argument: str, value: Tensor, other: str, like: Tensor) 
         raise DtypeError(op, argument, f"of the dtype of {other}, {like.dtype}", str(value.dtype))
 
 
-def number(op: str, argument: str, value: float, *, low: float = -float("inf"), low_open: bool = False) -> float:
+def number(op: str, argument: str, value: Any, *, low: float = -float("inf"), low_open: bool = False) -> float:
     """``value`` must be a finite number ≥ ``low`` (> with ``low_open``); NaN never passes."""
-    value = float(value)
-    inside = value > low if low_open else value >= low
-    if not (inside and value < float("inf")):
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        raise DtypeError(op, argument, "a number", repr(value))
+    number = float(value)
+    inside = number > low if low_open else number >= low
+    if not (inside and number < float("inf")):
         sign = ">" if low_open else "≥"
         wanted = "a finite number" + ("" if low == -float("inf") else f" {sign} {low:g}")
-        raise RangeError(op, argument, wanted, repr(value))
-    return value
+        raise RangeError(op, argument, wanted, repr(number))
+    return number
 
 
 def no_gradient(op: str, argument: str, value: Tensor) -> None:

@@ -82,7 +82,7 @@ class Op:
         tensors = [a for a in args if isinstance(a, Tensor)]
         if torch.compiler.is_compiling() or any(type(t) not in _PLAIN for t in tensors):
             return self._traced(args, backend)
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+        if torch._C._functorch.peek_interpreter_stack() is not None or any(t.is_meta for t in tensors):
             return self._traced(args, backend)
         row = dispatch.choose(self.name, args, backend)
         if row.backend == "reference" or not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):

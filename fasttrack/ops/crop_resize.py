@@ -126,7 +126,10 @@ def _affine(
 def _per_channel(name: str, value: float | Sequence[float] | None, default: float, channels: int) -> list[float]:
     if value is None:
         return [default] * channels
-    values = [float(value)] * channels if isinstance(value, (int, float)) else [float(v) for v in value]
+    given = [value] * channels if isinstance(value, (int, float)) else list(value)
+    if not all(isinstance(v, (int, float)) for v in given):
+        raise RangeError("crop_resize", name, f"a number or {channels}, one per channel", repr(value))
+    values = [float(v) for v in given]
     if len(values) != channels:
         raise ShapeError("crop_resize", name, f"one number or {channels}, one per channel", f"{len(values)} numbers")
     if not all(map(math.isfinite, values)):

@@ -8,18 +8,16 @@ import torch
 from torch import Tensor
 
 from fasttrack import native
-from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _prroi_pool_cuda as cuda
 from fasttrack.ops import _prroi_pool_torch as formulas
 from fasttrack.ops import _prroi_triton as triton
 from fasttrack.ops._op import Gradient, Op
+from fasttrack.ops._prroi_checks import check_bins, check_interval, check_rois, is_deterministic
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row
 from fasttrack.spec import prroi_pool as spec
 
 __all__ = ["prroi_grid_rois", "prroi_pool", "prroi_pool_grid"]
-
-_COORDINATES = (torch.float32, torch.float64)
 
 
 def prroi_pool(
@@ -85,8 +83,8 @@ def prroi_grid_rois(boxes_x: Tensor, boxes_y: Tensor) -> Tensor:
     Source: DCFST §3.1 (961 samples on a 31 × 31 grid).
     """
     op = "prroi_grid_rois"
-    _check_interval(op, "boxes_x", boxes_x, None)
-    _check_interval(op, "boxes_y", boxes_y, None)
+    check_interval(op, "boxes_x", boxes_x, None)
+    check_interval(op, "boxes_y", boxes_y, None)
     check.same_dtype(op, "boxes_y", boxes_y, "boxes_x", boxes_x)
     check.same_device(op, "boxes_y", boxes_y, "boxes_x", boxes_x)
     columns, rows = (b if b.dim() == 3 else b.unsqueeze(0) for b in (boxes_x, boxes_y))
@@ -134,41 +132,13 @@ def prroi_pool_grid(
     check.tensor(op, "features", features, dims=(4,), layout="(N, C, H, W)")
     images = features.shape[0]
     for name, boxes in (("boxes_x", boxes_x), ("boxes_y", boxes_y)):
-        _check_interval(op, name, boxes, images)
+        check_interval(op, name, boxes, images)
         check.same_device(op, name, boxes, "features", features)
     check.same_dtype(op, "boxes_y", boxes_y, "boxes_x", boxes_x)
     columns, rows = (b.expand(images, *b.shape[-2:]) for b in (boxes_x, boxes_y))
     rois = spec.grid_rois(columns, rows)
     pooled = prroi_pool(features, rois, output_size, spatial_scale, deterministic=deterministic, backend=backend)
     return pooled.view(images, rows.shape[1], columns.shape[1], *pooled.shape[1:])
-
-
-def check_rois(op: str, features: Tensor, rois: Tensor) -> None:
-    """``rois`` must be (K, 5) float32 or float64 on the device of ``features``."""
-    check.tensor(op, "rois", rois, dims=(2,), dtypes=_COORDINATES, layout="(K, 5)")
-    if rois.shape[1] != 5:
-        check.shape_error(op, "rois", "(K, 5), rows (image index, x1, y1, x2, y2)", rois)
-    check.same_device(op, "rois", rois, "features", features)
-
-
-def _check_interval(op: str, name: str, boxes: Tensor, images: int | None) -> None:
-    layout = "(G, 2) or (N, G, 2)"
-    check.tensor(op, name, boxes, dims=(2, 3), dtypes=_COORDINATES, layout=layout)
-    if boxes.shape[-1] != 2 or (boxes.dim() == 3 and images not in (None, boxes.shape[0])):
-        check.shape_error(op, name, f"{layout}, rows (low, high), N the images of features", boxes)
-
-
-def check_bins(op: str, size: int | tuple[int, int]) -> tuple[int, int]:
-    """(P, Q) of an output size, one int or two, each ≥ 1."""
-    pair = (size, size) if isinstance(size, int) else size
-    if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(n, int) and n >= 1 for n in pair)):
-        raise RangeError(op, "output_size", "one int ≥ 1 or two, (P, Q)", repr(size))
-    return pair[0], pair[1]
-
-
-def is_deterministic(asked: bool | None) -> bool:
-    """What was asked for, or torch's setting."""
-    return torch.are_deterministic_algorithms_enabled() if asked is None else asked
 
 
 def roi_rows(rois: Tensor) -> tuple[Tensor, int, bool]:

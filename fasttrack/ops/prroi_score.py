@@ -13,8 +13,9 @@ from fasttrack.ops import _checks as check
 from fasttrack.ops import _prroi_pool_torch as formulas
 from fasttrack.ops import _prroi_triton as triton
 from fasttrack.ops._op import Gradient, Op
+from fasttrack.ops._prroi_checks import check_bins, check_rois, is_deterministic
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row
-from fasttrack.ops.prroi_pool import check_bins, check_rois, is_deterministic, roi_rows
+from fasttrack.ops.prroi_pool import roi_rows
 from fasttrack.spec import prroi_pool as spec
 
 __all__ = ["prroi_filter_score", "prroi_linear_score"]
