@@ -83,7 +83,9 @@ class Recorder:
 def record(arguments: list[str]) -> Recorder:
     """Run the benchmark tests; a side whose output is wrong fails its test and is not in the record."""
     recorder = Recorder()
-    code = pytest.main(["-q", "-o", "addopts=", "-p", "no:benchmark", "-p", "no:cacheprovider", *arguments], [recorder])
+    code = pytest.main(
+        ["-q", "-rs", "-o", "addopts=", "-p", "no:benchmark", "-p", "no:cacheprovider", *arguments], [recorder]
+    )
     if code not in (0, 1):
         raise SystemExit(f"pytest could not collect the benchmarks (exit {int(code)})")
     return recorder

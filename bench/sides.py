@@ -1,6 +1,7 @@
 """Which of our backends a benchmark times, and where its arguments lie.
 
-``FASTTRACK_BENCH_DEVICE`` is "cpu" (default) or "cuda".
+``FASTTRACK_BENCH_DEVICE`` is "cpu" (default) or "cuda". There TF32 is off: cuDNN's convolutions, alone of all that is
+timed, would round their inputs to it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import torch
 from fasttrack import gpu, native
 from fasttrack.spec.base import Case
 
-__all__ = ["DEVICE", "OURS", "make", "on_backend", "place"]
+__all__ = ["DEVICE", "OURS", "make", "on_backend", "place", "throughout", "wide"]
 
 DEVICE = os.environ.get("FASTTRACK_BENCH_DEVICE", "cpu")
+if DEVICE == "cuda":
+    torch.backends.cudnn.allow_tf32 = False
 _GPU = {"cuda": gpu.why_not, "triton": native.triton_why_not}
 # A backend that is missing here is left out; FASTTRACK_REQUIRE makes that a failure, in the tests.
 OURS = ("cpu",) if DEVICE == "cpu" else tuple(name for name, why_not in _GPU.items() if why_not() is None)
@@ -42,3 +45,30 @@ def make(case: Case) -> dict[str, Any]:
 def on_backend(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     """One of our public functions on one backend."""
     return functools.partial(function, backend=backend)
+
+
+def throughout(run: Callable[[], Any], backend: str) -> Callable[[], Any]:
+    """``run`` with one backend in its backward passes too.
+
+    Those of a GPU run on threads of autograd, which see neither the forward's choice nor ``use_backend``.
+    """
+    if DEVICE == "cpu":
+        return run
+
+    def chosen() -> Any:
+        before = os.environ.get("FASTTRACK_BACKEND")
+        os.environ["FASTTRACK_BACKEND"] = backend
+        try:
+            return run()
+        finally:
+            if before is None:
+                del os.environ["FASTTRACK_BACKEND"]
+            else:
+                os.environ["FASTTRACK_BACKEND"] = before
+
+    return chosen
+
+
+def wide(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments in float64."""
+    return {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sides import OURS, make, on_backend
 from torch.nn import functional as F
 
 from fasttrack import ops
@@ -29,13 +30,13 @@ def best_torch(patches, table, cell_size):
     return F.embedding_bag(bags, table, mode="mean").view(t, rows, columns, -1).permute(0, 3, 1, 2).contiguous()
 
 
-SIDES = {"plain": plain, "best_torch": best_torch, "cpu": ops.color_names}
+SIDES = {"plain": plain, "best_torch": best_torch, **{name: on_backend(ops.color_names, name) for name in OURS}}
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", ROWS)
 def test_color_names(benchmark, checked, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"color_names {case.name}"
     truth, bound, cost = SPEC.truth(arguments), SPEC.tolerance_of(torch.float32), SPEC.cost(arguments)
     checked(benchmark, lambda: SIDES[side](**arguments), truth, bound, cost, side=side)

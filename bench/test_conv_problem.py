@@ -5,6 +5,7 @@ Two threads apart: python bench/run.py conv_problem --threads 2.
 
 import pytest
 import torch
+from sides import DEVICE, OURS, make, place
 from test_conv_regression import DECAY, RATE, SPECS, THRESHOLD, A, TorchFft, labels, smooth
 
 from fasttrack import nn, ops
@@ -22,34 +23,36 @@ STEPS = 2  # per timed call of the reduction
 
 def crt(size):
     """Maps as smooth as a network's: on white noise conjugate gradient needs a third of the steps."""
-    arguments = CASES[CRT[size]].make()
+    arguments = make(CASES[CRT[size]])
     rough = torch.nn.functional.pad(arguments["features"], (4, 4, 4, 4), mode="reflect")
     x, w = torch.nn.functional.avg_pool2d(rough, 9, 1)[0], arguments["weight"]
     x = (x / x.std()).relu_() * FEATURE_SCALE
     return ops.ConvRegressionProblem([x], [labels(x, w)], nn.TruncatedLoss(THRESHOLD, A), CRT_DECAY)
 
 
-def test_first_frame(benchmark):
+@pytest.mark.parametrize("side", OURS)
+def test_first_frame(benchmark, side):
     """The iterates themselves are checked in tests/; here the end must be one that learnt."""
     problem = crt("S")
 
     def run():
-        return problem.run(None, None, FIRST_FRAME, "adam", CRT_RATE, backend="cpu")
+        return problem.run(None, None, FIRST_FRAME, "adam", CRT_RATE, backend=side)
 
     done = run()
     assert done.steps == FIRST_FRAME
     assert done.loss < 0.1 * float(done.history[0, 0])
     benchmark.group = f"conv_regression first frame, {FIRST_FRAME} Adam steps, {CRT['S']}"
-    benchmark.extra_info.update(side="cpu")
+    benchmark.extra_info.update(side=side)
     benchmark.pedantic(run, rounds=5)
 
 
+@pytest.mark.parametrize("side", OURS)
 @pytest.mark.parametrize("size", sorted(CRT, reverse=True, key="LMS".index))
-def test_conjugate_gradient_to_the_stop(benchmark, size):
+def test_conjugate_gradient_to_the_stop(benchmark, size, side):
     problem = crt(size)
 
     def run():
-        return problem.run(None, None, 100, "cg", tolerance=STOP, backend="cpu")
+        return problem.run(None, None, 100, "cg", tolerance=STOP, backend=side)
 
     done = run()
     assert done.loss < STOP, "the stop was not reached"
@@ -58,7 +61,7 @@ def test_conjugate_gradient_to_the_stop(benchmark, size):
         truth = ops.truncated_loss(response, problem.targets[0].double(), THRESHOLD, A, backend="reference")
         assert float(truth) < STOP * 1.01
     benchmark.group = f"conv_regression conjugate gradient to the stop {CRT[size]}"
-    benchmark.extra_info.update(side="cpu", steps=done.steps)
+    benchmark.extra_info.update(side=side, steps=done.steps)
     benchmark.pedantic(run, rounds=5)
 
 
@@ -116,20 +119,20 @@ class TorchReduction(TorchFft):
 class OurReduction:
     """One call for all steps."""
 
-    def __init__(self, x, y, weight, matrix):
+    def __init__(self, x, y, weight, matrix, backend):
         self.problem = ops.ConvRegressionProblem([x], [y], nn.TruncatedLoss(THRESHOLD, A), DECAY)
-        self.start = weight, matrix
+        self.start, self.backend = (weight, matrix), backend
 
     def run(self, steps):
         weight, matrix = self.start
-        options = {"reduction": matrix, "evaluate": False, "backend": "cpu"}
+        options = {"reduction": matrix, "evaluate": False, "backend": self.backend}
         return self.problem.run(weight, None, steps, "adam", RATE, **options).reduction
 
 
-@pytest.mark.parametrize("side", ["plain", "fft3", "fft_whole", "cpu"])
+@pytest.mark.parametrize("side", ["plain", "fft3", "fft_whole", *OURS])
 @pytest.mark.parametrize("name", REDUCED)
 def test_reduction(benchmark, name, side):
-    arguments = CASES[name].make()
+    arguments = make(CASES[name])
     x, w, matrix = arguments["features"][0], 0.01 * arguments["weight"], 0.05 * arguments["reduction"]
     y = labels(x, w)
     tile = tuple(smooth(min(n, 3 * k)) for n, k in zip(x.shape[1:], w.shape[1:], strict=True))
@@ -138,7 +141,7 @@ def test_reduction(benchmark, name, side):
         "plain": lambda: PlainReduction(x, y, w, matrix),
         "fft3": lambda: TorchReduction(x, y, w, matrix, tile),
         "fft_whole": lambda: TorchReduction(x, y, w, matrix, whole),
-        "cpu": lambda: OurReduction(x, y, w, matrix),
+        **{backend: lambda backend=backend: OurReduction(x, y, w, matrix, backend) for backend in OURS},
     }
     truth = TorchReduction(*(t.double() for t in (x, y, w, matrix)), whole).run(1)
     # Adam's first step has the size of the rate whatever the gradient's: where that is near zero, its sign may differ.
@@ -159,22 +162,23 @@ def test_the_reduced_fft_form_is_the_plain_one():
     assert Tolerance(1e-9, 1e-6).admits(got - matrix, truth - matrix)
 
 
-@pytest.mark.parametrize("side", ["apart", "cpu"])
+@pytest.mark.parametrize("side", ["apart", "cpu"] if DEVICE == "cpu" else [*OURS, *(f"{b}_apart" for b in OURS)])
 def test_targets(benchmark, side):
     """Four targets of size S, two steps each: one call, or one after the other."""
-    maps = [CASES[CRT["S"]].make(seed=t)["features"][0] * FEATURE_SCALE for t in range(4)]
+    maps = [place(CASES[CRT["S"]].make(seed=t)["features"])[0] * FEATURE_SCALE for t in range(4)]
     y = labels(maps[0], CASES[CRT["S"]].make()["weight"])
+    backend = "cpu" if DEVICE == "cpu" else side.removesuffix("_apart")
     batch = ops.ConvRegressionBatch.stacked(
         [torch.stack(maps)], [torch.stack([y] * 4)], nn.TruncatedLoss(THRESHOLD, A), CRT_DECAY
     )
 
     def together():
-        return batch.run(None, None, 2, "adam", CRT_RATE, backend="cpu")
+        return batch.run(None, None, 2, "adam", CRT_RATE, backend=backend)
 
     def apart():
-        return [p.run(None, None, 2, "adam", CRT_RATE, backend="cpu") for p in batch.problems]
+        return [p.run(None, None, 2, "adam", CRT_RATE, backend=backend) for p in batch.problems]
 
     assert all(torch.equal(a.weight, b.weight) for a, b in zip(together(), apart(), strict=True))
     benchmark.group = f"conv_regression 4 targets, 2 Adam steps, {CRT['S']}"
     benchmark.extra_info.update(side=side)
-    benchmark.pedantic(together if side == "cpu" else apart, rounds=10)
+    benchmark.pedantic(apart if side.endswith("apart") else together, rounds=10)

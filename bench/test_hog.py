@@ -1,5 +1,8 @@
 """31-channel HOG: NumPy and PyTorch formulations without loops over pixels, and the kernel."""
 
+import math
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -64,8 +67,7 @@ def torch_hog(patches, cell_size):
     dx, dy = dx.gather(1, best), dy.gather(1, best)
     lower = (dy < 0) | ((dy == 0) & (dx < 0))
     dx, dy = torch.where(lower, -dx, dx), dy.abs()
-    borders = torch.tensor([10.0, 30.0, 50.0, 70.0]).deg2rad().tan()
-    step = sum((dy > t * dx.abs()).int() for t in borders)
+    step = sum((dy > math.tan(math.radians(border)) * dx.abs()).int() for border in (10, 30, 50, 70))
     direction = (torch.where(dx < 0, 9 - step, step) + 9 * lower) % 18
     return describe(torch_bins(square.sqrt(), direction.long(), cell_size))
 
@@ -77,15 +79,17 @@ def torch_bins(magnitude, direction, cell):
     planes = magnitude.new_zeros(count, 18, rows * cell, columns * cell)
     crop = (slice(None), slice(None), slice(rows * cell), slice(columns * cell))
     planes.scatter_(1, direction[crop], magnitude[crop])
-    for axis, cells in ((3, columns), (2, rows)):
-        first, later = votes_of(cells * cell, cell)
-        later = torch.from_numpy(later)
-        weights = torch.zeros(cells * cell, cells + 2)
-        at = torch.arange(cells * cell)
-        weights[at, torch.from_numpy(first) + 1], weights[at, torch.from_numpy(first) + 2] = 1 - later, later
-        weights = weights[:, 1:-1].to(planes)
-        planes = planes @ weights if axis == 3 else weights.T @ planes
-    return planes
+    return triangle(rows, cell, planes.device).T @ (planes @ triangle(columns, cell, planes.device))
+
+
+@cache
+def triangle(cells, cell, device):
+    """(pixels, cells) weights of the votes along an axis; made once, as a user would for maps of one size."""
+    first, later = (torch.from_numpy(a) for a in votes_of(cells * cell, cell))
+    weights = torch.zeros(cells * cell, cells + 2)
+    at = torch.arange(cells * cell)
+    weights[at, first + 1], weights[at, first + 2] = 1 - later, later
+    return weights[:, 1:-1].to(device)
 
 
 def describe(bins):

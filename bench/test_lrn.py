@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sides import OURS, make, on_backend
 from torch.nn import functional as F
 
 from fasttrack import ops
@@ -36,17 +37,17 @@ def best_torch_fused(x):
     return F.max_pool2d(best_torch(x.relu()), 3, 2)
 
 
-SIDES = {
-    "lrn": {"plain": plain, "best_torch": best_torch, "cpu": ops.lrn},
-    "relu_lrn_maxpool": {"plain": plain_fused, "best_torch": best_torch_fused, "cpu": ops.relu_lrn_maxpool},
+RIVALS = {
+    "lrn": {"plain": plain, "best_torch": best_torch},
+    "relu_lrn_maxpool": {"plain": plain_fused, "best_torch": best_torch_fused},
 }
 
 
-@pytest.mark.parametrize("side", ["plain", "best_torch", "cpu"])
+@pytest.mark.parametrize("side", ["plain", "best_torch", *OURS])
 @pytest.mark.parametrize(("spec", "case"), ROWS)
 def test_lrn(benchmark, checked, spec, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"{spec.name} {case.name}"
-    function = SIDES[spec.name][side]
+    function = on_backend(getattr(ops, spec.name), side) if side in OURS else RIVALS[spec.name][side]
     truth, bound, cost = spec.truth(arguments), spec.tolerance_of(torch.float32), spec.cost(arguments)
     checked(benchmark, lambda: function(**arguments), truth, bound, cost, side=side)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sides import OURS, make, on_backend
 
 from fasttrack import ops
 from fasttrack.spec.base import Tolerance
@@ -31,19 +32,19 @@ def best_torch(samples, k):
     return mean, vectors[:, -k:].flip(1), values[-k:].flip(0) / (n - 1)
 
 
-SIDES = {"plain": plain, "best_torch": best_torch, "cpu": ops.pca_fit}
+SIDES = {"plain": plain, "best_torch": best_torch, **{name: on_backend(ops.pca_fit, name) for name in OURS}}
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", rows(FIT))
 def test_fit(benchmark, checked, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"pca_fit {case.name}"
 
     def comparable(fitted):
         """Signs, and directions of nearly equal variances, are free; the space they span is not: P = B Bᵀ v."""
-        probe = torch.cos(torch.arange(arguments["samples"].shape[1], dtype=torch.float64))
         basis = fitted[1].double()
+        probe = torch.cos(torch.arange(len(basis), dtype=torch.float64, device=basis.device))
         return fitted[0].double(), fitted[2].double(), basis @ (basis.T @ probe)
 
     truth = comparable(FIT.truth(arguments))
@@ -58,13 +59,13 @@ def plain_apply(x, model):
     return (torch.einsum("bdhw,dk->bkhw", x - model[0].view(-1, 1, 1), model[1])).contiguous()
 
 
-APPLY_SIDES = {"plain": plain_apply, "cpu": ops.pca_apply}
+APPLY_SIDES = {"plain": plain_apply, **{name: on_backend(ops.pca_apply, name) for name in OURS}}
 
 
 @pytest.mark.parametrize("side", APPLY_SIDES)
 @pytest.mark.parametrize("case", rows(APPLY))
 def test_apply(benchmark, checked, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"pca_apply {case.name}"
     function, bound = APPLY_SIDES[side], APPLY.tolerance_of(torch.float32)
     truth, cost = APPLY.truth(arguments), APPLY.cost(arguments)

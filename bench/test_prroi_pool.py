@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sides import OURS, make, on_backend, place, throughout, wide
 
 from fasttrack import ops
 from fasttrack.spec.base import Tolerance
@@ -20,8 +21,9 @@ def hat_primitive(u):
 
 def weights(low, high, bins, size):
     """Axis weights in the dtype of the RoIs, as PyTorch users write them."""
-    edges = low[:, None] + (high - low)[:, None] * torch.arange(bins + 1, dtype=low.dtype) / bins
-    below = hat_primitive(edges[:, :, None] - torch.arange(size, dtype=low.dtype))
+    places, cells = (torch.arange(n, dtype=low.dtype, device=low.device) for n in (bins + 1, size))
+    edges = low[:, None] + (high - low)[:, None] * places / bins
+    below = hat_primitive(edges[:, :, None] - cells)
     return (below[:, 1:] - below[:, :-1]) * (bins / (high - low))[:, None, None]
 
 
@@ -58,58 +60,52 @@ def grid_products(features, rois, output_size, spatial_scale):
     return out.permute(1, 3, 0, 2, 4).reshape(len(rois), channels, output_size, output_size)
 
 
-def kernel(features, rois, output_size, spatial_scale):
-    return ops.prroi_pool(features, rois, output_size, spatial_scale, backend="cpu")
-
-
-SIDES = {"plain": plain, "torch": products, "torch_grid": grid_products, "cpu": kernel}
-
-
-def wide(arguments):
-    return {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+RIVALS = {"plain": plain, "torch": products, "torch_grid": grid_products}
+SIDES = {**RIVALS, **{name: on_backend(ops.prroi_pool, name) for name in OURS}}
 
 
 # Rivals round their edges to float32, the kernels do not.
 def bound_of(side):
-    return BOUND if side == "cpu" else Tolerance(2e-5, 5e-5)
+    return BOUND if side in OURS else Tolerance(2e-5, 5e-5)
 
 
-@pytest.mark.parametrize("side", ["plain", "torch", "torch_grid", "cpu"])
+@pytest.mark.parametrize("side", ["plain", "torch", "torch_grid", *OURS])
 @pytest.mark.parametrize("case", DCFST)
 def test_forward(benchmark, checked, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"prroi_pool forward {case.name}"
-    truth = products(**wide(arguments))
-    checked(benchmark, lambda: SIDES[side](**arguments), truth, bound_of(side), side=side)
+    truth, cost = products(**wide(arguments)), SPECS[0].cost(arguments)
+    checked(benchmark, lambda: SIDES[side](**arguments), truth, bound_of(side), cost, side=side)
 
 
-@pytest.mark.parametrize("side", ["plain", "torch", "torch_grid", "cpu"])
+@pytest.mark.parametrize("side", ["plain", "torch", "torch_grid", *OURS])
 @pytest.mark.parametrize("case", DCFST)
 def test_features_gradient(benchmark, checked, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"prroi_pool features gradient {case.name}"
 
     def backward_of(function, arguments):
         features = arguments["features"].requires_grad_()
         out = function(**arguments)
-        grad = torch.cos(torch.arange(out.numel())).view(out.shape).to(out.dtype)
+        grad = torch.cos(torch.arange(out.numel(), device=out.device)).view(out.shape).to(out.dtype)
         return lambda: torch.autograd.grad(out, features, grad, retain_graph=True)[0]
 
     truth = backward_of(products, wide(arguments))()
-    checked(benchmark, backward_of(SIDES[side], arguments), truth, bound_of(side), side=side)
+    run = backward_of(SIDES[side], arguments)
+    checked(benchmark, throughout(run, side) if side in OURS else run, truth, bound_of(side), side=side)
 
 
-@pytest.mark.parametrize("side", ["plain", "torch", "cpu"])
+@pytest.mark.parametrize("side", ["plain", "torch", *OURS])
 @pytest.mark.parametrize("case", REFINE)
 def test_refinement(benchmark, checked, case, side):
     """One ascent step of box refinement: the pooled maps and the gradient in the ten boxes."""
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"prroi_pool forward and rois gradient {case.name}"
 
     def step(function, arguments):
         rois = arguments["rois"].requires_grad_()
         shape = (len(rois), arguments["features"].shape[1], *(arguments["output_size"],) * 2)
-        grad = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(rois.dtype)
+        grad = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(rois)
 
         def run():
             out = function(**arguments)
@@ -118,7 +114,8 @@ def test_refinement(benchmark, checked, case, side):
         return run
 
     truth = step(products, wide(arguments))()
-    checked(benchmark, step(SIDES[side], arguments), truth, bound_of(side), side=side)
+    run = step(SIDES[side], arguments)
+    checked(benchmark, throughout(run, side) if side in OURS else run, truth, bound_of(side), side=side)
 
 
 def detection():
@@ -126,10 +123,10 @@ def detection():
     generator = torch.Generator().manual_seed(2)
     levels = []
     for name in ("dcfst_8x8", "dcfst_4x4"):
-        arguments = CASES[name].make()
+        arguments = make(CASES[name])
         columns = arguments["features"].shape[1] * arguments["output_size"] ** 2
         layer = torch.randn(512, columns, generator=generator) / columns**0.5
-        levels.append((arguments, layer, torch.randn(512, generator=generator) / 32))
+        levels.append((arguments, *place((layer, torch.randn(512, generator=generator) / 32))))
     return levels
 
 
@@ -145,7 +142,7 @@ def collapsed(features, rois, weight, spatial_scale):
     return torch.bmm(wy.transpose(0, 1), columns).sum(0).flatten()
 
 
-@pytest.mark.parametrize("side", ["plain", "torch", "torch_collapsed", "cpu"])
+@pytest.mark.parametrize("side", ["plain", "torch", "torch_collapsed", *OURS])
 def test_detection(benchmark, checked, side):
     """Scores of 961 positions on both levels; the filters Aᵀw are kept from the last update of w."""
     levels = detection()
@@ -161,7 +158,8 @@ def test_detection(benchmark, checked, side):
             elif side == "torch_collapsed":
                 total = total + collapsed(k["features"], k["rois"], weight, k["spatial_scale"])
             else:
-                total = total + ops.prroi_filter_score(k["features"], k["rois"], weight, k["spatial_scale"])
+                maps, rois, scale = k["features"], k["rois"], k["spatial_scale"]
+                total = total + ops.prroi_filter_score(maps, rois, weight, scale, backend=side)
         return total
 
     doubles = [(wide(k), a.double(), w.double()) for k, a, w in levels]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sides import OURS, make, on_backend, wide
 
 from fasttrack import ops
 from fasttrack.spec.base import Tolerance
@@ -13,22 +14,28 @@ GRADIENT = Tolerance(2e-3, 2e-3)
 
 
 def plain(X, y, lam, refine=False):
-    return torch.linalg.solve(X.mT @ X + lam * torch.eye(X.shape[-1], dtype=X.dtype), X.mT @ y)
+    return torch.linalg.solve(X.mT @ X + lam * torch.eye(X.shape[-1], dtype=X.dtype, device=X.device), X.mT @ y)
 
 
 def best(X, y, lam, refine=False):
     """The smaller Gram matrix and its Cholesky factor."""
     dual = X.shape[1] > X.shape[0]
-    gram = torch.addmm(torch.eye(min(X.shape), dtype=X.dtype), *((X, X.mT) if dual else (X.mT, X)), beta=lam)
+    eye = torch.eye(min(X.shape), dtype=X.dtype, device=X.device)
+    gram = torch.addmm(eye, *((X, X.mT) if dual else (X.mT, X)), beta=lam)
     factor = torch.linalg.cholesky_ex(gram).L
     return X.mT @ torch.cholesky_solve(y, factor) if dual else torch.cholesky_solve(X.mT @ y, factor)
 
 
-def refined(X, y, lam, refine=False):
-    return ops.ridge_solve(X, y, lam, True)
+def refined(backend):
+    return lambda X, y, lam, refine=False: ops.ridge_solve(X, y, lam, True, backend=backend)
 
 
-SIDES = {"plain": plain, "best": best, "cpu": ops.ridge_solve, "cpu_refined": refined}
+SIDES = {
+    "plain": plain,
+    "best": best,
+    **{name: on_backend(ops.ridge_solve, name) for name in OURS},
+    **{f"{name}_refined": refined(name) for name in OURS},
+}
 
 
 def through(function, arguments, names, keep):
@@ -39,7 +46,7 @@ def through(function, arguments, names, keep):
         return function(**{**arguments, **leaves})
 
     w = forward()
-    grad = torch.cos(torch.arange(w.numel(), dtype=torch.float64)).reshape(w.shape).to(w.dtype)
+    grad = torch.cos(torch.arange(w.numel(), dtype=torch.float64, device=w.device)).reshape(w.shape).to(w.dtype)
     if keep:
         return lambda: torch.autograd.grad(w, list(leaves.values()), grad, retain_graph=True)
     return lambda: torch.autograd.grad(forward(), list(leaves.values()), grad)
@@ -48,37 +55,32 @@ def through(function, arguments, names, keep):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", ROWS)
 def test_forward(benchmark, checked, case, side):
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"ridge_solve {case.name}"
-    checked(benchmark, lambda: SIDES[side](**arguments), SOLVE.truth(arguments), Tolerance(1e-3, 1e-3), side=side)
+    truth, cost = SOLVE.truth(arguments), SOLVE.cost(arguments)
+    checked(benchmark, lambda: SIDES[side](**arguments), truth, Tolerance(1e-3, 1e-3), cost, side=side)
 
 
-@pytest.mark.parametrize("side", ["plain", "best", "cpu"])
+@pytest.mark.parametrize("side", ["plain", "best", *OURS])
 @pytest.mark.parametrize("case", ROWS)
 def test_backward(benchmark, checked, case, side):
-    arguments = case.make()
-    wide = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+    arguments = make(case)
     benchmark.group = f"ridge_solve backward {case.name}"
-    truth = through(plain, wide, ["X", "y"], True)()
+    truth = through(plain, wide(arguments), ["X", "y"], True)()
     checked(benchmark, through(SIDES[side], arguments, ["X", "y"], True), truth, GRADIENT, side=side)
 
 
-@pytest.mark.parametrize("side", ["plain", "best", "cpu"])
+@pytest.mark.parametrize("side", ["plain", "best", *OURS])
 def test_layer_forward_and_backward(benchmark, checked, side):
     case = next(c for c in LINEAR.cases if c.bench)
-    arguments = case.make()
+    arguments = make(case)
     benchmark.group = f"ridge_linear forward + backward {case.name}"
 
     def layered(P, W, y, lam, refine=False):
         return (plain if side == "plain" else best)(P @ W.mT, y, lam)
 
-    truth = through(
-        best_layer,
-        {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()},
-        ["P", "W"],
-        True,
-    )()
-    function = ops.ridge_linear if side == "cpu" else layered
+    truth = through(best_layer, wide(arguments), ["P", "W"], True)()
+    function = on_backend(ops.ridge_linear, side) if side in OURS else layered
     checked(benchmark, through(function, arguments, ["P", "W"], False), truth, GRADIENT, side=side)
 
 

@@ -20,7 +20,7 @@ def ridge_solve(X: Tensor, y: Tensor, lam: float | Tensor, refine: bool = False)
     columns = (y.unsqueeze(-1) if vector else y).reshape(batch.numel(), n, -1 if y.numel() else y.shape[-1])
     lams = torch.as_tensor(lam, dtype=X.dtype).expand(batch).reshape(-1)
     solved = [
-        torch.linalg.solve(A.mT @ A + one * torch.eye(d, dtype=X.dtype), A.mT @ b)
+        torch.linalg.solve(A.mT @ A + one * torch.eye(d, dtype=X.dtype, device=X.device), A.mT @ b)
         for A, b, one in zip(X.reshape(batch.numel(), n, d), columns, lams, strict=True)
     ]
     w = torch.stack(solved) if solved else (X.sum() + y.sum() + lams.sum()) * X.new_zeros(0, d, columns.shape[-1])
