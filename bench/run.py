@@ -26,22 +26,28 @@ TARGETS = HERE / "targets.json"
 def main() -> None:
     args = arguments()
     os.environ["FASTTRACK_BENCH_DEVICE"] = args.device
-    files = [str(path) for op in args.op for path in sorted(HERE.glob(f"test_{op}.py"))]
-    if args.op and len(files) != len(args.op):
-        known = ", ".join(sorted(path.stem[5:] for path in HERE.glob("test_*.py")))
-        raise SystemExit(f"no benchmark of {', '.join(args.op)}; known: {known}")
-    recorder = record([*(files or [str(HERE)]), *(["-k", args.k] if args.k else [])])
-    torch.set_num_threads(args.threads)
-    result: dict[str, Any] = {"machine": machine(args), "failed": recorder.failures, "rows": {}}
-    for group, calls in recorder.groups().items():
-        result["rows"][group] = row = timed(calls, args)
-        print(line(group, row), flush=True)
-        if args.out:  # kept as it grows: an interrupted run loses one row
-            part = args.out.with_suffix(".part")
-            part.write_text(json.dumps(result, indent=1) + "\n")
-            part.replace(args.out)
-    if recorder.failures:
-        raise SystemExit("not timed, because their output is wrong: " + ", ".join(recorder.failures))
+    known = {path.stem[5:]: path for path in sorted(HERE.glob("test_*.py"))}
+    if unknown := sorted(set(args.op) - set(known)):
+        raise SystemExit(f"no benchmark of {', '.join(unknown)}; known: {', '.join(known)}")
+    result: dict[str, Any] = {"machine": machine(args), "failed": [], "rows": {}}
+    for op in args.op or known:  # one file at a time: what its calls hold is free before the next
+        recorder = record([str(known[op]), *(["-k", args.k] if args.k else [])])
+        torch.set_num_threads(args.threads)
+        result["failed"] += recorder.failures
+        for group, calls in recorder.groups().items():
+            result["rows"][group] = row = timed(calls, args)
+            print(line(group, row), flush=True)
+            keep(result, args.out)
+    if result["failed"]:
+        raise SystemExit("not timed, because their output is wrong: " + ", ".join(result["failed"]))
+
+
+def keep(result: dict[str, Any], out: Path | None) -> None:
+    """Write what there is so far: an interrupted run loses one row."""
+    if out is not None:
+        part = out.with_suffix(".part")
+        part.write_text(json.dumps(result, indent=1) + "\n")
+        part.replace(out)
 
 
 def arguments() -> argparse.Namespace:

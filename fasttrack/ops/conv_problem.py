@@ -162,7 +162,7 @@ class ConvRegressionProblem:
             state: ``result.state`` of an earlier run, from which Adam goes on; None: its moments start at zero.
             patience: stop, with ``result.stalled``, once the objective (loss and decay; for "cg" its squares) has
                 not fallen by a thousandth within so many steps: a map without features, or a loss at its floor.
-                Until then no iterate differs. None: never. The backends of a GPU do not look and run on.
+                Until then no iterate differs. None: never. The CUDA kernel runs on.
             reduction: (D, C) start of a matrix A trained along, not with "cg": the kernel on the map is Aᵀw.
             reduction_lr: its step size; None: ``lr``.
             reduction_decay: λ of its own term λ‖A‖² ≥ 0.
