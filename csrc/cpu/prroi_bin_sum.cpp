@@ -153,8 +153,8 @@ void prroi_bin_sum_maps_gradient(const PrroiBinSumMapsGradientArgs& a) {
 }
 
 void prroi_bin_sum_rois_gradient(const PrroiBinSumRoisGradientArgs& a) {
-  std::memset(a.out, 0, 5 * a.rois.count * sizeof(double));
   if (a.rois.count == 0) return;
+  std::memset(a.out, 0, 5 * a.rois.count * sizeof(double));
   const Plan plan(a.rois);
   const Layout at(a.rois);
   const int64_t proper = plan.proper();

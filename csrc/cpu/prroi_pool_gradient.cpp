@@ -171,8 +171,9 @@ void rois_gradient_of(const PrroiRoisGradientArgs& a, const Plan& plan, const Fe
 }  // namespace
 
 void prroi_rois_gradient(const PrroiRoisGradientArgs& a) {
+  if (a.rois.count == 0) return;
   std::memset(a.out, 0, 5 * a.rois.count * sizeof(double));
-  if (a.rois.count == 0 || a.channels == 0) return;
+  if (a.channels == 0) return;
   const Plan plan(a.rois);
   const int64_t proper = plan.proper();
   if (proper == 0) return;
