@@ -99,11 +99,12 @@ def test_thirty_steps(optimizer, steps, kind):
 def test_tolerance_stops_on_the_device():
     p = problem()
     full = p.run(None, None, 14, "adam", 1e-2, backend="triton")
-    limit = float(full.history[6, 0]) * (1 + 1e-4)
+    # With this step the loss falls for four updates, then rises and falls again.
+    limit = float(full.history[3, 0]) * (1 + 1e-4)
     early = p.run(None, None, 14, "adam", 1e-2, tolerance=limit, backend="triton")
-    assert (early.steps, len(early.history)) == (6, 7)
+    assert (early.steps, len(early.history)) == (3, 4)
     assert early.loss < limit
-    assert torch.equal(p.run(None, None, 6, "adam", 1e-2, backend="triton").weight, early.weight)
+    assert torch.equal(p.run(None, None, 3, "adam", 1e-2, backend="triton").weight, early.weight)
     again = p.run(early.weight, early.bias, 5, "adam", 1e-2, tolerance=limit * 1.001, backend="triton")
     assert again.steps == 0
     assert torch.equal(again.weight, early.weight)
