@@ -6,7 +6,7 @@ Two threads apart: python bench/run.py conv_problem --threads 2.
 import pytest
 import torch
 from sides import DEVICE, OURS, make, place
-from test_conv_regression import DECAY, RATE, SPECS, THRESHOLD, A, TorchFft, labels, smooth
+from test_conv_regression import DECAY, RATE, SPECS, THRESHOLD, A, TorchFft, labels
 
 from fasttrack import nn, ops
 from fasttrack.spec.base import Tolerance
@@ -135,8 +135,8 @@ def test_reduction(benchmark, name, side):
     arguments = make(CASES[name])
     x, w, matrix = arguments["features"][0], 0.01 * arguments["weight"], 0.05 * arguments["reduction"]
     y = labels(x, w)
-    tile = tuple(smooth(min(n, 3 * k)) for n, k in zip(x.shape[1:], w.shape[1:], strict=True))
-    whole = tuple(smooth(n) for n in x.shape[1:])
+    tile = tuple(ops.fft_size(min(n, 3 * k)) for n, k in zip(x.shape[1:], w.shape[1:], strict=True))
+    whole = tuple(ops.fft_size(n) for n in x.shape[1:])
     made = {
         "plain": lambda: PlainReduction(x, y, w, matrix),
         "fft3": lambda: TorchReduction(x, y, w, matrix, tile),

@@ -130,18 +130,6 @@ class Ours:
         return self.problem.run(self.w, None, steps, "adam", RATE, evaluate=False, backend=self.backend).weight
 
 
-def smooth(n):
-    """The next length without prime factors above 5."""
-    while True:
-        rest = n
-        for p in (2, 3, 5):
-            while rest % p == 0:
-                rest //= p
-        if rest == 1:
-            return n
-        n += 1
-
-
 def sides(case):
     """Constructors by name; the FFT rival at three tile sizes, of which the fastest counts."""
     arguments = make(case)
@@ -149,9 +137,9 @@ def sides(case):
     y = labels(x, w)
     made = {"plain": lambda: Plain(x, y, w), **{n: lambda n=n: Ours(x, y, w, n) for n in OURS}}
     for factor in (2, 3, 4):
-        tile = tuple(smooth(min(n, max(factor * k, 8))) for n, k in zip(x.shape[1:], w.shape[1:], strict=True))
+        tile = tuple(ops.fft_size(min(n, max(factor * k, 8))) for n, k in zip(x.shape[1:], w.shape[1:], strict=True))
         made[f"fft{factor}"] = lambda tile=tile: TorchFft(x, y, w, tile)
-    whole = tuple(smooth(n) for n in x.shape[1:])
+    whole = tuple(ops.fft_size(n) for n in x.shape[1:])
     made["fft_whole"] = lambda: TorchFft(x, y, w, whole)
     wide = x.double(), y.double(), w.double()
     # The plain convolution unfolds its input: size L would take 22 GB in float64. There the truth is the FFT form
@@ -178,7 +166,7 @@ def test_the_fft_form_is_the_plain_one(case):
     _, truth = sides(case)
     arguments = make(case)
     x, w = arguments["features"][0], 0.01 * arguments["weight"]
-    fft = TorchFft(x.double(), labels(x, w).double(), w.double(), tuple(smooth(n) for n in x.shape[1:]))
+    fft = TorchFft(x.double(), labels(x, w).double(), w.double(), tuple(ops.fft_size(n) for n in x.shape[1:]))
     assert Tolerance(1e-9, 1e-6).admits(fft.run(3), truth().run(3))
 
 

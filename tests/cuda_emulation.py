@@ -19,8 +19,8 @@ def compiler():
     return shutil.which("g++") or shutil.which("clang++")
 
 
-def build(sources=(), name="kernels"):
-    """The library of all ``.cu`` files (and of ``sources``), compiled where it is older than what it is made of."""
+def build(name="kernels"):
+    """The library of all ``.cu`` files, compiled where it is older than what it is made of."""
     kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     made_of = [*kernels, *HERE.iterdir(), *(ROOT / "csrc").glob("*.h"), *(ROOT / "csrc" / "cuda").glob("*.h")]
     FOLDER.mkdir(parents=True, exist_ok=True)

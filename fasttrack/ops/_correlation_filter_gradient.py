@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fasttrack.errors import ArgumentError
+from fasttrack.ops._rows import wide
 from fasttrack.spec.correlation_filter import maps_of, spectra_of
 
 __all__ = [
@@ -21,14 +22,8 @@ __all__ = [
     "setup_update",
     "train_backward",
     "update_backward",
-    "wide",
     "windowed",
 ]
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """Half types are computed in float32 and rounded once, on every backend."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def windowed(features: Tensor, window: Tensor | None) -> Tensor:

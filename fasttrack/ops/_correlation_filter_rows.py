@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _correlation_filter_gradient as gradient
-from fasttrack.ops._correlation_filter_gradient import wide, windowed
+from fasttrack.ops._correlation_filter_gradient import windowed
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import correlation_filter as spec
 
 __all__ = ["DETECT", "TRAIN", "UPDATE", "fft_size"]

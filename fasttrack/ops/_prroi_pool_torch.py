@@ -7,14 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fasttrack.ops._rows import wide
 from fasttrack.spec.prroi_pool import axis_edges, axis_weights, roi_axes
 
 __all__ = ["features_gradient", "maps_gradient", "rois_gradient", "rois_gradient_of_sum"]
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """Half types are computed in float32 and rounded once, on every backend."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _axis_derivatives(low: Tensor, high: Tensor, bins: int, size: int) -> tuple[Tensor, Tensor]:
@@ -37,7 +33,7 @@ def _image_rows(image: Tensor, images: int) -> list[Tensor]:
 
 
 def _proper_only(grad: Tensor, proper: Tensor) -> Tensor:
-    return torch.where(proper.view(-1, *(1,) * (grad.dim() - 1)), _wide(grad), 0.0)
+    return torch.where(proper.view(-1, *(1,) * (grad.dim() - 1)), wide(grad), 0.0)
 
 
 def features_gradient(
@@ -94,7 +90,7 @@ def _rois_gradient(
 
 def rois_gradient(features: Tensor, grad: Tensor, rois: Tensor, scale: float) -> Tensor:
     """(K, 5) gradient of ⟨grad, prroi_pool(features, rois)⟩ in the rows of ``rois``; 0 for the image index."""
-    f, g = _wide(features), _wide(grad)
+    f, g = wide(features), wide(grad)
     images, _, height, width = f.shape
 
     def slopes(n: int, r: Tensor, wy: Tensor, wx: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +103,7 @@ def rois_gradient(features: Tensor, grad: Tensor, rois: Tensor, scale: float) ->
 
 def rois_gradient_of_sum(maps: Tensor, grad: Tensor, rois: Tensor, scale: float) -> Tensor:
     """(K, 5) gradient of ⟨grad, sum over bins(maps, rois)⟩ in the rows of ``rois``; 0 for the image index."""
-    m, g = _wide(maps), _wide(grad)
+    m, g = wide(maps), wide(grad)
     images, height, width, bins_y, bins_x = m.shape
 
     def slopes(n: int, r: Tensor, wy: Tensor, wx: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.errors import RangeError
-from fasttrack.ops._rows import kernel_input
+from fasttrack.ops._rows import kernel_input, wide
 
 __all__ = [
     "Adjoint",
@@ -21,7 +21,6 @@ __all__ = [
     "solve_cpu",
     "solve_meta",
     "solve_reference",
-    "wide",
 ]
 
 # w (B, D, M), residual y − Xw (B, N, M), factor L of the smaller Gram matrix (B, k, k), k = min(N, D).
@@ -29,11 +28,6 @@ __all__ = [
 Solution = tuple[Tensor, Tensor, Tensor]
 # v = (XᵀX + λI)⁻¹g (B, D, M), b = Xv (B, N, M), gradient in X (B, N, D) or empty.
 Adjoint = tuple[Tensor, Tensor, Tensor]
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """Half types are computed in float32, on every backend; the result is rounded once, outside."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def solve_meta(X: Tensor, y: Tensor, lam: Tensor, refine: bool, keep: bool) -> Solution:

@@ -11,7 +11,7 @@ from torch import Tensor
 from fasttrack import gpu, native
 from fasttrack.dispatch import Row
 
-__all__ = ["cpu_row", "cuda_row", "kernel_input", "on_cpu", "on_gpu", "reference_row", "triton_row"]
+__all__ = ["cpu_row", "cuda_row", "kernel_input", "on_cpu", "on_gpu", "reference_row", "triton_row", "wide"]
 
 
 def kernel_input(tensor: Tensor) -> Tensor:
@@ -19,6 +19,11 @@ def kernel_input(tensor: Tensor) -> Tensor:
     if tensor.dtype == torch.float32 and tensor.is_contiguous():
         return tensor
     return tensor.detach().contiguous().float()
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """What arithmetic runs in: half types in float32, rounded once at the end, on every backend."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def on_cpu(tensor: Tensor, name: str) -> str | None:

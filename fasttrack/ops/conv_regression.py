@@ -13,7 +13,7 @@ from fasttrack.ops import _checks as check
 from fasttrack.ops import _conv_triton as triton
 from fasttrack.ops._conv_each import per_map
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._rows import cpu_row, kernel_input, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row, triton_row, wide
 from fasttrack.spec.conv_regression import conv_regression as reference
 
 __all__ = ["aligned", "check_kernel", "check_reduction", "composed", "conv_regression", "tile_of"]
@@ -81,7 +81,7 @@ def conv_regression(
 def composed(weight: Tensor, reduction: Tensor) -> Tensor:
     """The kernel Aᵀw (…, C, kh, kw) on the map itself, of w (…, D, kh, kw) and A (…, D, C); half types in float32."""
     with torch.autocast(weight.device.type, enabled=False):
-        matrix, kernel = _wide(reduction).transpose(-1, -2), _wide(weight)
+        matrix, kernel = wide(reduction).transpose(-1, -2), wide(weight)
         kernels: Tensor = (matrix @ kernel.flatten(-2)).unflatten(-1, kernel.shape[-2:])
         return kernels
 
@@ -125,11 +125,7 @@ def _shape(features: Tensor, kh: int, kw: int) -> list[int]:
 
 
 def _cpu_why_not(first: Tensor, *_: Any) -> str | None:
-    if first.device.type != "cpu":
-        return f"needs CPU tensors, got {first.device}"
-    if first.dtype == torch.float64:
-        return "computes in float32, got float64"
-    return None
+    return on_cpu(first, "features")
 
 
 # R = X ⋆ w, and the two adjoints. The three are the same trilinear form ⟨g, X ⋆ w⟩ seen from each of its
@@ -183,23 +179,18 @@ def _response_size(features: Tensor, kh: int, kw: int) -> tuple[int, int]:
     return features.shape[-2] - kh + 1, features.shape[-1] - kw + 1
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """Half types are computed in float32 and rounded once, on every backend."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
 def _forward_reference(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return reference(_wide(features), _wide(weight), None if bias is None else _wide(bias)).to(features.dtype)
+    return reference(wide(features), wide(weight), None if bias is None else wide(bias)).to(features.dtype)
 
 
 def _weight_gradient_reference(features: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
     # Correlating the map with the response's gradient: batch and channels change places.
-    x, g = _wide(features).transpose(0, 1), _wide(grad).unsqueeze(0)
+    x, g = wide(features).transpose(0, 1), wide(grad).unsqueeze(0)
     return torch.nn.functional.conv2d(x, g).squeeze(1).to(features.dtype)
 
 
 def _features_gradient_reference(grad: Tensor, weight: Tensor, height: int, width: int) -> Tensor:
-    return torch.nn.functional.conv_transpose2d(_wide(grad).unsqueeze(1), _wide(weight).unsqueeze(0)).to(grad.dtype)
+    return torch.nn.functional.conv_transpose2d(wide(grad).unsqueeze(1), wide(weight).unsqueeze(0)).to(grad.dtype)
 
 
 def _forward_meta(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

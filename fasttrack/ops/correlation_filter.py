@@ -10,7 +10,7 @@ from torch import Tensor
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _correlation_filter_rows as rows
-from fasttrack.ops._correlation_filter_gradient import wide, windowed
+from fasttrack.ops._correlation_filter_gradient import windowed
 from fasttrack.ops._correlation_filter_model import (
     CorrelationFilter,
     check_update,
@@ -19,6 +19,7 @@ from fasttrack.ops._correlation_filter_model import (
     pairs,
     prepared,
 )
+from fasttrack.ops._rows import wide
 from fasttrack.spec import correlation_filter as spec
 
 __all__ = [

@@ -14,7 +14,7 @@ from fasttrack import native
 from fasttrack.errors import ArgumentError, RangeError, ShapeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import crop_resize as spec
 
 __all__ = ["crop_resize"]
@@ -138,7 +138,7 @@ def _per_channel(name: str, value: float | Sequence[float] | None, default: floa
 
 
 def _cpu_why_not(frame: Tensor, *_: Any) -> str | None:
-    return None if frame.device.type == "cpu" else f"needs CPU tensors, got frame on {frame.device}"
+    return on_cpu(frame, "frame")
 
 
 def _cpu(

@@ -11,7 +11,7 @@ from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import hog as spec
 
 __all__ = ["hog"]
@@ -66,11 +66,7 @@ def hog(patches: Tensor, cell_size: int = 4, *, backend: str | None = None) -> T
 
 
 def _cpu_why_not(patches: Tensor, *_: Any) -> str | None:
-    if patches.device.type != "cpu":
-        return f"needs CPU tensors, got patches on {patches.device}"
-    if patches.dtype == torch.float64:
-        return "computes in float32, got float64"
-    return None
+    return on_cpu(patches, "patches")
 
 
 def _cpu(patches: Tensor, cell_size: int) -> Tensor:

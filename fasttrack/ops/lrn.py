@@ -12,7 +12,7 @@ from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import lrn as spec
 
 __all__ = ["lrn", "relu_lrn_maxpool"]
@@ -118,10 +118,6 @@ def _check(op: str, x: Tensor, size: int, k: float, alpha: float, beta: float) -
     check.number(op, "beta", beta)
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
-
-
 def _format_of(x: Tensor) -> torch.memory_format:
     """Layout of the result: channels-last where x is that and nothing else."""
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
@@ -137,7 +133,7 @@ def _cpu(
     x: Tensor, size: int, k: float, alpha: float, beta: float, pool: int = 0, stride: int = 1, ceil_mode: bool = False
 ) -> Tensor:
     layout = _format_of(x)
-    values = _wide(x.detach()).contiguous(memory_format=layout)
+    values = wide(x.detach()).contiguous(memory_format=layout)
     out_h, out_w = (spec.pooled_size(n, pool, stride, ceil_mode) if pool else n for n in x.shape[2:])
     out = torch.empty((*x.shape[:2], out_h, out_w), dtype=torch.float32, memory_format=layout)
     native.lib().lrn(
@@ -173,11 +169,11 @@ def _triton(
 
 
 def _reference_lrn(x: Tensor, *options: Any) -> Tensor:
-    return spec.lrn(_wide(x), *options).to(x.dtype).contiguous(memory_format=_format_of(x))
+    return spec.lrn(wide(x), *options).to(x.dtype).contiguous(memory_format=_format_of(x))
 
 
 def _reference_fused(x: Tensor, *options: Any) -> Tensor:
-    return spec.relu_lrn_maxpool(_wide(x), *options).to(x.dtype).contiguous(memory_format=_format_of(x))
+    return spec.relu_lrn_maxpool(wide(x), *options).to(x.dtype).contiguous(memory_format=_format_of(x))
 
 
 def _meta(
@@ -194,19 +190,19 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _lrn_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     (x,) = ctx.saved_tensors
-    return spec.lrn_gradient(_wide(x), _wide(g), *ctx.options).to(x.dtype), None, None, None, None
+    return spec.lrn_gradient(wide(x), wide(g), *ctx.options).to(x.dtype), None, None, None, None
 
 
 def _fused_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     """Through the maxima found again (only x is kept), the normalisation in closed form, the ReLU."""
     (x,) = ctx.saved_tensors
     *normalisation, pool, stride, ceil_mode = ctx.options
-    positive = _wide(x).relu()
+    positive = wide(x).relu()
     with torch.no_grad():
         normal = spec.lrn(positive, *normalisation)
         _, at = functional.max_pool2d(normal, pool, stride, ceil_mode=ceil_mode, return_indices=True)
     scattered = torch.zeros_like(positive, memory_format=torch.contiguous_format).flatten(2)
-    scattered = scattered.scatter_add(2, at.flatten(2), _wide(g).flatten(2)).view(x.shape)
+    scattered = scattered.scatter_add(2, at.flatten(2), wide(g).flatten(2)).view(x.shape)
     gradient = spec.lrn_gradient(positive, scattered, *normalisation).masked_fill(x <= 0, 0.0)
     return gradient.to(x.dtype), None, None, None, None, None, None, None
 

@@ -11,7 +11,7 @@ from fasttrack import native
 from fasttrack.errors import DtypeError, RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import pca as spec
 
 __all__ = ["PCAModel", "pca_apply", "pca_fit"]
@@ -135,26 +135,22 @@ def _fit_meta(samples: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return samples.new_empty(d), samples.new_empty((d, k)), samples.new_empty(k)
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
-
-
 def _apply_why_not(x: Tensor, *_: Any) -> str | None:
     return on_cpu(x, "x")
 
 
 def _apply_cpu(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
     """One matrix product by torch, which is at the floor; the mean as an offset of its result."""
-    wide = _wide(x)
-    weight = basis.to(wide.dtype)
-    offset = -(mean.double() @ basis.double()).to(wide.dtype)
+    values = wide(x)
+    weight = basis.to(values.dtype)
+    offset = -(mean.double() @ basis.double()).to(values.dtype)
     if x.dim() == 2:
-        return torch.addmm(offset, wide, weight).to(x.dtype)
+        return torch.addmm(offset, values, weight).to(x.dtype)
     b, _, h, w = x.shape
     k = weight.shape[1]
     if b == 0 or h * w == 0:
         return x.new_empty((b, k, h, w))
-    maps = torch.baddbmm(offset[:, None].expand(b, k, h * w), weight.T.expand(b, -1, -1), wide.flatten(2))
+    maps = torch.baddbmm(offset[:, None].expand(b, k, h * w), weight.T.expand(b, -1, -1), values.flatten(2))
     return maps.view(b, k, h, w).to(x.dtype)
 
 
@@ -169,8 +165,8 @@ def _apply_triton(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
 
 
 def _apply_reference(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
-    wide = _wide(x)
-    return spec.pca_apply(wide, (mean, basis, mean)).to(x.dtype).contiguous()
+    values = wide(x)
+    return spec.pca_apply(values, (mean, basis, mean)).to(x.dtype).contiguous()
 
 
 def _apply_meta(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
@@ -183,8 +179,8 @@ def _apply_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _apply_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     x, mean, basis = ctx.saved_tensors
-    wide, needs = _wide(x), ctx.needs_input_grad
-    g, weight = g.to(wide.dtype), basis.to(wide.dtype)
+    values, needs = wide(x), ctx.needs_input_grad
+    g, weight = g.to(values.dtype), basis.to(values.dtype)
     flat = g if x.dim() == 2 else g.permute(0, 2, 3, 1).flatten(0, 2)
     back = flat @ weight.T
     x_grad = mean_grad = basis_grad = None
@@ -194,8 +190,8 @@ def _apply_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     if needs[1]:
         mean_grad = -back.sum(0).to(mean.dtype)
     if needs[2]:
-        rows = wide if x.dim() == 2 else wide.permute(0, 2, 3, 1).flatten(0, 2)
-        basis_grad = ((rows - mean.to(wide.dtype)).T @ flat).to(basis.dtype)
+        rows = values if x.dim() == 2 else values.permute(0, 2, 3, 1).flatten(0, 2)
+        basis_grad = ((rows - mean.to(values.dtype)).T @ flat).to(basis.dtype)
     return x_grad, mean_grad, basis_grad
 
 

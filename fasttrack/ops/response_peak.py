@@ -8,7 +8,7 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.ops import _checks as check
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import response_peak as spec
 from fasttrack.spec.response_peak import ResponsePeak
 
@@ -50,11 +50,7 @@ def response_peak(maps: Tensor, *, backend: str | None = None) -> ResponsePeak:
 
 
 def _cpu_why_not(maps: Tensor) -> str | None:
-    if maps.device.type != "cpu":
-        return f"needs CPU tensors, got maps on {maps.device}"
-    if maps.dtype == torch.float64:
-        return "computes in float32, got float64"
-    return None
+    return on_cpu(maps, "maps")
 
 
 def _cpu(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:

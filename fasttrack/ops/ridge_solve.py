@@ -13,7 +13,7 @@ from fasttrack.ops import _ridge_rows as rows
 from fasttrack.ops import _ridge_triton as triton
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._ridge_rows import Solution
-from fasttrack.ops._rows import cpu_row, on_cpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, on_cpu, reference_row, triton_row, wide
 
 __all__ = ["ridge_linear", "ridge_solve"]
 
@@ -142,7 +142,7 @@ def _linear(solve: Any) -> Any:
     """Launcher of ``ridge_linear`` over one of ``ridge_solve``: the layer is a product of the library."""
 
     def run(P: Tensor, W: Tensor, y: Tensor, lam: Tensor, refine: bool, keep: bool) -> tuple[Tensor, ...]:
-        X = rows.wide(P) @ rows.wide(W).mT
+        X = wide(P) @ wide(W).mT
         w, residual, factor = solve(X, y, lam, refine, keep)
         return w, X.detach() if keep else w.new_empty(0), residual, factor
 
@@ -152,7 +152,7 @@ def _linear(solve: Any) -> Any:
 def _linear_meta(
     P: Tensor, W: Tensor, y: Tensor, lam: Tensor, refine: bool, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    X = P.new_empty((*P.shape[:2], W.shape[0]), dtype=rows.wide(P.new_empty(0)).dtype)
+    X = P.new_empty((*P.shape[:2], W.shape[0]), dtype=wide(P.new_empty(0)).dtype)
     w, residual, factor = rows.solve_meta(X, y, lam, refine, keep)
     return w, X if keep else w.new_empty(0), residual, factor
 
