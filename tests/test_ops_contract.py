@@ -146,7 +146,7 @@ def small_cases(*, gradients=False):
                 yield pytest.param(spec, case, id=f"{ident(spec)}-{case.name}")
 
 
-@pytest.mark.parametrize(("spec", "case"), [*small_cases(gradients=True)])
+@pytest.mark.parametrize(("spec", "case"), [c for c in small_cases(gradients=True) if c.values[1].differences])
 def test_gradcheck(spec, case):
     arguments = case.make(torch.float64)
     names = differentiable(spec, arguments)

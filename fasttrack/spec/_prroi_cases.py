@@ -112,6 +112,7 @@ _HOSTILE = [
     (1, 5.5, 1.5, 2.5, 6.5),
     (0, 1.5, 6.5, 4.5, 2.5),
 ]
+# A side of 1e-5 to 3e-4: what is left of float32 after the difference of two close coordinates.
 _TINY = [(0, 2.3, 3.1, 2.3001, 3.1002), (0, 4.9999, 2.7, 5.0002, 2.70001)]
 # No edge of a bin lies on a whole cell, where the coordinate gradient has a kink.
 _SHARED = [(0, 0.31 + 1.9 * x, 0.73 + 2.3 * y, 4.57 + 1.9 * x, 4.16 + 2.3 * y) for y in range(3) for x in range(5)]
@@ -119,7 +120,7 @@ POOL = (
     Case("several", _rois((2, 5, 9, 7), (3, 2), 0.25, 6)),
     Case("square", _rois((1, 3, 8, 8), 4, 1.0, 3)),
     Case("hostile", _rois((2, 3, 8, 7), (2, 3), 1.0, _HOSTILE)),
-    Case("tiny", _rois((1, 2, 6, 9), 1, 1.0, _TINY)),
+    Case("tiny", _rois((1, 2, 6, 9), 1, 1.0, _TINY), differences=False),
     Case("one_bin", _rois((3, 4, 11, 5), 1, 0.5, 7)),
     Case("one_cell", _rois((1, 2, 1, 1), 3, 1.0, [(0, -0.7, -0.4, 0.8, 0.9)])),
     Case("shared", _rois((1, 37, 10, 13), (5, 3), 1.0, _SHARED)),

@@ -74,12 +74,14 @@ class Case:
         build: arguments by name, made with the generator in the given float dtype.
         bench: also a benchmark row (a size that trackers use).
         tests: whether the contract runs it (false for sizes too large for the reference).
+        differences: whether finite differences mean anything (false for extents near their step of 1e-6).
     """
 
     name: str
     build: Callable[[Generator, torch.dtype], dict[str, Any]]
     bench: bool = False
     tests: bool = True
+    differences: bool = True
 
     def make(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> dict[str, Any]:
         """Arguments of this case; the same seed gives the same values, rounded to ``dtype``."""
