@@ -183,5 +183,7 @@ def test_the_given_files_are_what_they_say(data):
         assert weights is not None and len(weights.layers) == count
         assert weights.checksum == "known file, SHA256SUMS"
     assert "stand-in" in reports["vgg16_ssd300voc_conv1_1-conv3_3.safetensors"].weights.note
-    assert "got squeezenet1_1" in reports["squeezenet1_1.safetensors"].problem
-    assert "got resnet18" in reports["resnet18_conv1-layer3.safetensors"].problem
+    assert len(reports["squeezenet1_1.safetensors"].weights.layers) == 25
+    assert len(reports["resnet18_conv1-layer3.safetensors"].weights.layers) == 15
+    with pytest.raises(WeightsError, match="wanted weights of vgg16, got squeezenet1_1"):
+        load_weights(data / "weights" / "squeezenet1_1.safetensors", VGG16)

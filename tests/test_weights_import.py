@@ -144,7 +144,7 @@ def test_commands(tmp_path, tensors, monkeypatch, capsys):
     (folder / "broken.pth").write_bytes(b"nothing")
     assert run("list") == 0
     text = capsys.readouterr().out
-    assert "vgg16 conv-1 … conv-5" in text and "checksum: own digest; made net" in text
+    assert "vgg16 conv1_1 … conv3_1" in text and "checksum: own digest; made net" in text
     assert "broken.pth: not usable: truncated" in text and "no such folder" in text
     assert run("verify", out) == 0
     assert "conv3_1  256×128×3×3" in capsys.readouterr().out

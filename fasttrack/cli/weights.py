@@ -32,7 +32,9 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     listing.set_defaults(run=_list)
     importing = commands.add_parser("import", help="turn a .pth, .npz, .mat or .caffemodel into safetensors")
     importing.add_argument("source", type=Path, metavar="SRC", help="file to import")
-    importing.add_argument("--arch", required=True, help="network of the file: vgg16")
+    importing.add_argument(
+        "--arch", required=True, help="network of the file: vgg16, vgg-m, resnet18, resnet50, squeezenet1_1"
+    )
     importing.add_argument("--out", type=Path, help="file to write (default: <arch>.safetensors in the first folder)")
     importing.add_argument(
         "--input",

@@ -17,7 +17,11 @@ __all__ = [
     "ARCHITECTURES",
     "CONVENTIONS",
     "KNOWN_FILES",
+    "RESNET18",
+    "RESNET50",
+    "SQUEEZENET",
     "VGG16",
+    "VGG_M",
     "Architecture",
     "InputConvention",
     "KnownFile",
@@ -84,19 +88,33 @@ CONVENTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One convolution: its name in caffe and MatConvNet files, in torchvision's, and its shape (O, I, kh, kw)."""
+    """One convolution.
+
+    Attributes:
+        name: in caffe and MatConvNet files, and in messages.
+        key: in torchvision's files and in those written here.
+        shape: (O, I, kh, kw).
+        norm: key of the batch norm behind it, which is folded into it when a file is read ("" for none).
+    """
 
     name: str
     key: str
     shape: tuple[int, int, int, int]
+    norm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A chain of convolutions that weights are loaded into, in the order in which they run."""
+    """Convolutions that weights are loaded into, in the order in which they run.
+
+    Attributes:
+        layers: the convolutions.
+        trunk: prefixes of the keys that no other layer but these may have: what tells relatives apart.
+    """
 
     name: str
     layers: tuple[Layer, ...]
+    trunk: tuple[str, ...] = ()
 
 
 def _vgg16() -> Architecture:
@@ -106,12 +124,58 @@ def _vgg16() -> Architecture:
             layers.append(Layer(f"conv{block}_{i}", f"features.{index}", (width, channels, 3, 3)))
             channels, index = width, index + 2  # a convolution and its ReLU
         index += 1  # the pool that ends the block
-    return Architecture("vgg16", tuple(layers))
+    return Architecture("vgg16", tuple(layers), ("features.",))
+
+
+def _vgg_m() -> Architecture:
+    sizes = ((96, 7), (256, 5), (512, 3), (512, 3), (512, 3))
+    layers, channels = [], 3
+    for i, (width, side) in enumerate(sizes, start=1):
+        layers.append(Layer(f"conv{i}", f"conv{i}", (width, channels, side, side)))
+        channels = width
+    return Architecture("vgg-m", tuple(layers))
+
+
+def _resnet(name: str, blocks: tuple[int, int, int], sides: tuple[int, ...], expansion: int) -> Architecture:
+    """conv1 to layer3; ``sides`` are the kernels of a block, whose last convolution widens by ``expansion``."""
+    layers, channels = [Layer("conv1", "conv1", (64, 3, 7, 7), "bn1")], 64
+    for stage, (count, width) in enumerate(zip(blocks, (64, 128, 256), strict=True), start=1):
+        for block in range(count):
+            where, entering = f"layer{stage}.{block}", channels
+            for i, side in enumerate(sides, start=1):
+                out = width * expansion if i == len(sides) else width
+                key = f"{where}.conv{i}"
+                layers.append(Layer(key, key, (out, channels, side, side), f"{where}.bn{i}"))
+                channels = out
+            if block == 0 and (stage > 1 or entering != channels):
+                key = f"{where}.downsample.0"
+                layers.append(Layer(key, key, (channels, entering, 1, 1), f"{where}.downsample.1"))
+    return Architecture(name, tuple(layers), ("layer1.", "layer2.", "layer3."))
+
+
+def _squeezenet() -> Architecture:
+    layers, channels = [Layer("conv1", "features.0", (64, 3, 3, 3))], 64
+    fires = ((3, 16, 64), (4, 16, 64), (6, 32, 128), (7, 32, 128), (9, 48, 192), (10, 48, 192))
+    for number, (index, squeeze, expand) in enumerate((*fires, (11, 64, 256), (12, 64, 256)), start=2):
+        name, key = f"fire{number}", f"features.{index}"
+        layers.append(Layer(f"{name}/squeeze1x1", f"{key}.squeeze", (squeeze, channels, 1, 1)))
+        for side in (1, 3):
+            part = f"expand{side}x{side}"
+            layers.append(Layer(f"{name}/{part}", f"{key}.{part}", (expand, squeeze, side, side)))
+        channels = 2 * expand
+    return Architecture("squeezenet1_1", tuple(layers), ("features.",))
 
 
 #: Simonyan & Zisserman 2015, configuration D: 13 convolutions of 3×3 in five blocks.
 VGG16 = _vgg16()
-ARCHITECTURES = {VGG16.name: VGG16}
+#: Chatfield et al. 2014, the medium network: five convolutions.
+VGG_M = _vgg_m()
+#: He et al. 2016, up to layer3 (stride 16): basic blocks, and bottlenecks with the stride in the 3×3.
+RESNET18 = _resnet("resnet18", (2, 2, 2), (3, 3), 1)
+RESNET50 = _resnet("resnet50", (3, 4, 6), (1, 3, 1), 4)
+#: Iandola et al. 2016, version 1.1: conv1 and eight fire modules.
+SQUEEZENET = _squeezenet()
+ARCHITECTURES = {arch.name: arch for arch in (VGG16, VGG_M, RESNET18, RESNET50, SQUEEZENET)}
 
 
 def architecture(name: str) -> Architecture:

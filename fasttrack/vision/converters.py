@@ -39,7 +39,7 @@ class Report:
         if self.weights is None:
             return f"{self.path.name}: not usable: {self.problem.removeprefix(f'{self.path}: ')}"
         w = self.weights
-        reach = f"conv-1 … conv-{len(w.layers)}" if len(w.layers) > 1 else "conv-1"
+        reach = f"{w.layers[0].name} … {w.layers[-1].name}" if len(w.layers) > 1 else w.layers[0].name
         note = f"; {w.note}" if w.note else ""
         return f"{self.path.name}: {self.arch} {reach}, sha256 {w.sha256[:12]}…, checksum: {w.checksum}{note}"
 

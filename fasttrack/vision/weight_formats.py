@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fasttrack.errors import WeightsError
-from fasttrack.vision.architectures import Architecture, InputConvention
+from fasttrack.vision.architectures import Architecture, InputConvention, Layer
 from fasttrack.vision.caffemodel import read_caffemodel
 from fasttrack.vision.matfile import read_mat
 
@@ -61,12 +61,11 @@ def _refuse_others(path: Path, names: Iterable[str], arch: Architecture) -> None
 
     Layers of other kinds and behind the last one are no sign of another network.
     """
-    own = {name for layer in arch.layers for name in (layer.key, layer.name)}
+    own = {name for layer in arch.layers for name in (layer.key, layer.name, layer.norm)}
     blocks = {layer.name.rpartition("_")[0] for layer in arch.layers}
-    trunk = arch.layers[0].key.partition(".")[0] + "."
     for name in names:
         stem = name.removesuffix(".weight")
-        in_trunk = name.endswith(".weight") and name.startswith(trunk)
+        in_trunk = name.endswith(".weight") and name.startswith(arch.trunk)
         in_block = stem.rpartition("_")[0] in blocks and stem.rpartition("_")[2].isdigit()
         if (in_trunk or in_block) and stem not in own:
             raise WeightsError(f"{path}: holds layer {stem}, which {arch.name} does not have: another network")
@@ -81,7 +80,26 @@ def _renamed(path: Path, arrays: Mapping[str, Tensor], arch: Architecture) -> di
             for name in (f"{layer.key}.{part}", f"{layer.name}.{part}"):
                 if name in arrays:
                     out[f"{layer.key}.{part}"] = arrays[name]
+        if layer.norm and f"{layer.norm}.running_mean" in arrays:
+            out.update(_folded(path, layer, out, arrays))
     return out
+
+
+_NORM_EPSILON = 1e-5  # torch's; no file states it
+
+
+def _folded(path: Path, layer: Layer, out: Mapping[str, Tensor], arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weight and bias of a convolution with its batch norm: (w·x + b − μ)·γ/√(σ² + ε) + β."""
+    names = [f"{layer.norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    weight = out.get(f"{layer.key}.weight")
+    if weight is None or any(name not in arrays or arrays[name].shape != weight.shape[:1] for name in names):
+        shapes = {name: tuple(arrays[name].shape) if name in arrays else "missing" for name in names}
+        raise WeightsError(f"{path}: batch norm {layer.norm}: wanted four rows of {layer.shape[0]}, got {shapes}")
+    gamma, beta, mean, variance = (arrays[name].double() for name in names)
+    gain = gamma / (variance + _NORM_EPSILON).sqrt()
+    bias = out.get(f"{layer.key}.bias", torch.zeros(())).double()
+    folded = weight.double() * gain.view(-1, *[1] * (weight.dim() - 1))
+    return {f"{layer.key}.weight": folded.float(), f"{layer.key}.bias": ((bias - mean) * gain + beta).float()}
 
 
 def _torch(array: NDArray[np.generic]) -> Tensor:

@@ -12,30 +12,12 @@ from torch.nn import functional as F
 
 from fasttrack.errors import RangeError, UnknownName
 from fasttrack.vision.architectures import VGG16, InputConvention
+from fasttrack.vision.features.backbone import Backbone
 from fasttrack.vision.features.base import check_patches
+from fasttrack.vision.features.networks import network
 from fasttrack.vision.features.pca import PCA
-from fasttrack.vision.weights import Weights, find_weights, load_weights
 
 __all__ = ["VGG16Feature"]
-
-_POOL_BEHIND = (2, 4)  # pool1 and pool2; pool3 to pool5 are removed
-# Files looked for, best first; the first number is how many convolutions the file holds.
-_FILES = (
-    (13, "vgg16.safetensors"),
-    (4, "vgg16_conv1_1-conv2_2.safetensors"),
-    (7, "vgg16_ssd300voc_conv1_1-conv3_3.safetensors"),
-)
-
-
-def _load(depth: int, weights: str | Path | None, convention: InputConvention | None) -> Weights:
-    if weights is not None:
-        return load_weights(Path(weights).expanduser(), VGG16, depth, convention)
-    names = [name for holds, name in _FILES if holds >= depth]
-    hint = (
-        "make it from torchvision's vgg16-397923af.pth or VGG_ILSVRC_16_layers.caffemodel with "
-        "`fasttrack weights import FILE --arch vgg16`, or give weights=FILE"
-    )
-    return load_weights(find_weights(names, f"feature conv-{depth}", hint), VGG16, depth, convention)
 
 
 class VGG16Feature:
@@ -86,7 +68,7 @@ class VGG16Feature:
     ) -> None:
         if not 1 <= depth <= len(VGG16.layers):
             raise RangeError("VGG16Feature", "depth", "1..13", str(depth))
-        native = 2 ** sum(depth > behind for behind in _POOL_BEHIND)
+        native = network("vgg16").tap(f"conv-{depth}").stride
         if stride is not None and (stride < native or stride % native):
             raise RangeError(f"conv-{depth}", "stride", f"a multiple of the native {native} px, or None", str(stride))
         if pool not in ("avg", "max"):
@@ -95,23 +77,21 @@ class VGG16Feature:
             raise RangeError(f"conv-{depth}", "channels", "at least 1, or None for no PCA", str(channels))
         self.name, self.depth = f"conv-{depth}", depth
         self.native_stride, self.stride = native, native if stride is None else stride
-        self.pool, self.relu, self.unit_rms, self.max_batch_px = pool, relu, unit_rms, max_batch_px
+        self.pool, self.unit_rms = pool, unit_rms
         self._pca_channels = channels
         width = VGG16.layers[depth - 1].shape[0]
         self.channels = width if channels is None else min(channels, width)
-        self._use(_load(depth, weights, convention))
+        self._backbone = Backbone(
+            "vgg16",
+            (self.name,),
+            weights=weights,
+            convention=convention,
+            relu=relu,
+            max_batch_px=max_batch_px,
+            purpose=self.name,
+        )
+        self.weights, self.weights_note = self._backbone.weights, self._backbone.weights_note
         self._forget()
-
-    def _use(self, weights: Weights) -> None:
-        self.weights = weights
-        note = weights.note if weights.note else weights.path.name
-        self.weights_note = f"{self.name}: {note}"
-        gain, offset = weights.convention.affine()
-        self._gain, self._offset = (torch.tensor(v).view(1, 3, 1, 1) for v in (gain, offset))
-        self._layers = [
-            (weight.to(memory_format=torch.channels_last), bias)
-            for weight, bias in (weights.layer(i) for i in range(self.depth))
-        ]
 
     def _forget(self) -> None:
         self._pca = None if self._pca_channels is None else PCA(self._pca_channels)
@@ -130,12 +110,8 @@ class VGG16Feature:
     @property
     def receptive_field_px(self) -> int:
         """Side of the square of patch px that one cell sees."""
-        size, jump = 1, 1
-        for i in range(1, self.depth + 1):
-            size += 2 * jump
-            if i in _POOL_BEHIND and i < self.depth:
-                size, jump = size + jump, jump * 2
-        return size + self.stride - jump
+        tap = self._backbone.taps[0]
+        return tap.receptive_field_px + self.stride - tap.stride
 
     @property
     def border_cells(self) -> int:
@@ -186,28 +162,8 @@ class VGG16Feature:
     def backbone(self, patches: Tensor) -> Tensor:
         """Maps of the frozen network at ``stride``, before PCA: (T, C, h//stride, w//stride)."""
         check_patches(self.name, patches, self.stride)
-        self._move(patches.device)
-        per_run = max(1, self.max_batch_px // (patches.shape[2] * patches.shape[3]))
-        with torch.inference_mode():
-            parts = [self._forward(part) for part in torch.split(patches, per_run)]
-        # Made outside inference mode: autograd may keep features, which it refuses for inference tensors.
-        with torch.no_grad():
-            return torch.cat(parts) if len(parts) > 1 else parts[0].clone()
-
-    def _move(self, device: torch.device) -> None:
-        if self._gain.device != device:
-            self._gain, self._offset = self._gain.to(device), self._offset.to(device)
-            self._layers = [(weight.to(device), bias.to(device)) for weight, bias in self._layers]
-
-    def _forward(self, patches: Tensor) -> Tensor:
-        x = torch.addcmul(self._offset, patches, self._gain).contiguous(memory_format=torch.channels_last)
-        for i, (weight, bias) in enumerate(self._layers, start=1):
-            x = F.conv2d(x, weight, bias, padding=1)
-            if i < self.depth or self.relu:
-                x = x.relu_()
-            if i in _POOL_BEHIND and i < self.depth:
-                x = F.max_pool2d(x, 2)
+        (maps,) = self._backbone(patches)
         factor = self.stride // self.native_stride
         if factor == 1:
-            return x
-        return F.avg_pool2d(x, factor) if self.pool == "avg" else F.max_pool2d(x, factor)
+            return maps
+        return F.avg_pool2d(maps, factor) if self.pool == "avg" else F.max_pool2d(maps, factor)
