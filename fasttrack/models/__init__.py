@@ -2,5 +2,6 @@
 
 from fasttrack.models.base import Fit, TargetModel
 from fasttrack.models.conv_regressor import ConvRegressor, RegressorConfig
+from fasttrack.models.filter_regressor import FilterConfig, FilterRegressor
 
-__all__ = ["ConvRegressor", "Fit", "RegressorConfig", "TargetModel"]
+__all__ = ["ConvRegressor", "FilterConfig", "FilterRegressor", "Fit", "RegressorConfig", "TargetModel"]

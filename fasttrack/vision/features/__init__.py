@@ -10,6 +10,7 @@ hog                     31       4      histograms of oriented gradients (fHOG)
 cn                      11       4      shares of the eleven basic colour terms
 hog+cn                  42       4      both, on one scale
 rgb                     3        4      mean colour
+grey                    1        1      log brightness, mean 0 and deviation 1 per patch
 conv-2, 4, 7, 10, 13    64       4      VGG-16 with two pools, PCA fitted on the first frame
 ======================= ======== ====== =======================================================
 """
@@ -25,6 +26,7 @@ from fasttrack.errors import ArgumentError, UnknownName
 from fasttrack.vision.features.base import Feature, check_patches
 from fasttrack.vision.features.color_names import ColorNames
 from fasttrack.vision.features.combined import HOGColorNames
+from fasttrack.vision.features.grey import Grey
 from fasttrack.vision.features.hog import HOG
 from fasttrack.vision.features.pca import PCA
 from fasttrack.vision.features.rgb import RGB
@@ -36,6 +38,7 @@ __all__ = [
     "RGB",
     "ColorNames",
     "Feature",
+    "Grey",
     "HOGColorNames",
     "VGG16Feature",
     "check_patches",
@@ -48,6 +51,7 @@ _FEATURES: dict[str, Callable[..., Feature]] = {
     "cn": ColorNames,
     "hog+cn": HOGColorNames,
     "rgb": RGB,
+    "grey": Grey,
     **{f"conv-{depth}": functools.partial(VGG16Feature, depth) for depth in (2, 4, 7, 10, 13)},
 }
 
