@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fasttrack.trackers import _config, kcf
+from fasttrack.vision.augment import turned
 
 __all__ = ["MOSSE", "Config"]
 
@@ -30,14 +29,14 @@ class Config(kcf.Config):
     label_sigma: float = 0.06  # 2 cells of a 32-cell object; §3.2
     scale_levels: int = 1  # the paper keeps the first size
     warps: int = 8  # turned and resized copies that the first filter is learnt from; §3.4
-    warp_angle: float = 0.1  # largest turn, rad; ours
+    warp_degrees: float = 6.0  # largest turn; ours
     warp_zoom: float = 0.05  # largest change of size; ours
     seed: int = 0  # of the warps
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _config.whole(self, 0, "warps", "seed")
-        _config.at_least(self, 0.0, "warp_angle", "warp_zoom")
+        _config.at_least(self, 0.0, "warp_degrees", "warp_zoom")
 
 
 class MOSSE(kcf.KCF):
@@ -54,11 +53,5 @@ class MOSSE(kcf.KCF):
         copies = [patches]
         for _ in range(c.warps):
             turn, zoom = (2 * torch.rand(2, generator=random) - 1).tolist()
-            turn, zoom = turn * c.warp_angle, 1 + zoom * c.warp_zoom
-            cos, sin = math.cos(turn) * zoom, math.sin(turn) * zoom
-            # Rows give x and y of the source in −1..1 of the patch, whose sides may differ.
-            aspect = patches.shape[2] / patches.shape[3]
-            matrix = torch.tensor([[cos, -sin * aspect, 0.0], [sin / aspect, cos, 0.0]], device=patches.device)
-            grid = F.affine_grid(matrix.expand(len(patches), 2, 3), list(patches.shape), align_corners=False)
-            copies.append(F.grid_sample(patches, grid, padding_mode="border", align_corners=False))
+            copies.append(turned(patches, turn * c.warp_degrees, 1 + zoom * c.warp_zoom))
         return copies

@@ -14,6 +14,7 @@ __all__ = ["create_tracker", "list_trackers"]
 # Name → "module:class"; the module is imported when the tracker is made. The class has ``config_class``.
 _TRACKERS = {
     "crt": "fasttrack.trackers.crt:CRT",
+    "dcfst": "fasttrack.trackers.dcfst:DCFST",
     "kcf": "fasttrack.trackers.kcf:KCF",
     "mosse": "fasttrack.trackers.mosse:MOSSE",
 }

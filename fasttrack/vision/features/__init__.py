@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fasttrack.errors import ArgumentError, UnknownName
+from fasttrack.vision.features.backbone import Backbone
 from fasttrack.vision.features.base import Feature, check_patches
 from fasttrack.vision.features.color_names import ColorNames
 from fasttrack.vision.features.combined import HOGColorNames
@@ -36,6 +37,7 @@ __all__ = [
     "HOG",
     "PCA",
     "RGB",
+    "Backbone",
     "ColorNames",
     "Feature",
     "Grey",

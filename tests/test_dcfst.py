@@ -1,0 +1,157 @@
+"""DCFST without a trained head: its samples and scores agree, it follows made clips, many targets are as one."""
+
+import numpy as np
+import pytest
+import torch
+from clips import Clip, line
+from test_backbone import INPUT, made
+
+from fasttrack import ops
+from fasttrack.errors import RangeError, ShapeError
+from fasttrack.geometry import Box
+from fasttrack.models import PooledSamples, RidgeConfig, RidgeLocator
+from fasttrack.trackers import create_tracker
+from fasttrack.vision.architectures import RESNET18
+from fasttrack.vision.features.networks import NETWORKS
+
+TAPS = [NETWORKS["resnet18"].tap(name) for name in ("layer2", "layer3")]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """Options of a small DCFST on made weights."""
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(made(RESNET18), path)
+    options = {"weights": path, "convention": INPUT}
+    return {"backbone_options": options, "side_px": 160, "grid": 21, "bins": (4, 2), "augment": False}
+
+
+@pytest.fixture(scope="module")
+def real(data):
+    """Options of DCFST on the given weights: made ones see too little to be followed by."""
+    weights = data / "weights" / "resnet18_conv1-layer3.safetensors"
+    return {"backbone_options": {"weights": weights}, "bins": (6, 3), "augment": False}
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return Clip(np.concatenate([line((20, 20), (3, 2), 8), line((41, 34), (2, -1), 4)]))
+
+
+def follow(clip, options, box=None, count=None):
+    tracker = create_tracker("dcfst", **options)
+    return list(tracker.run(clip.frames()[:count], clip.box(0) if box is None else box))
+
+
+def ious(results, clip):
+    return np.array([r.box.iou(Box(*clip.box(k + 1))) for k, r in enumerate(results)])
+
+
+def test_follows_a_moving_target(clip, real):
+    results = follow(clip, real)
+    assert ious(results, clip).min() > 0.7
+    standing = np.array([Box(*clip.box(0)).iou(Box(*clip.box(k + 1))) for k in range(len(results))])
+    assert standing.mean() < 0.6  # canary: a tracker that stands still fails
+    assert not any(r.lost for r in results)
+
+
+def test_says_which_weights_and_that_no_head_is_trained(quick):
+    note = create_tracker("dcfst", **quick).weights_note
+    assert "resnet18.pth" in note and "no trained head" in note
+
+
+def test_repeats_itself_and_many_targets_are_as_separate_runs(clip, quick):
+    rows = np.array([clip.box(0), (110.0, 60.0, 40.0, 30.0), (100.0, 20.0, 26.0, 40.0)])
+    together = follow(clip, quick, rows, 5)
+    for k, row in enumerate(rows):
+        alone = follow(clip, quick, row, 5)
+        for both, one in zip(together, alone, strict=True):
+            assert both[k].box.as_tuple() == pytest.approx(one.box.as_tuple(), abs=1e-2)
+            assert both[k].score == pytest.approx(one.score, abs=1e-3)
+
+
+def test_lost_when_it_disappears(real):
+    clip = Clip(line((60, 50), (1, 0), 8), seen=[True] * 4 + [False] * 2 + [True] * 2)
+    results = follow(clip, {**real, "lost_score": 0.4})
+    assert [r.lost for r in results] == [False] * 3 + [True] * 2 + [False] * 2
+    assert all(r.box == results[2].box for r in results[3:5])
+
+
+def test_follows_after_augmentation(clip, real):
+    assert ious(follow(clip, {**real, "augment": True}, count=4), clip).min() > 0.7
+
+
+def test_huge_tiny_and_border_targets(clip, quick):
+    for box in ((0.0, 0.0, 400.0, 300.0), (10.0, 10.0, 1.0, 1.0), (190.0, 140.0, 40.0, 40.0)):
+        for result in follow(clip, quick, box, 3):
+            assert all(np.isfinite(result.box.as_tuple()))
+
+
+def test_wrong_numbers(quick):
+    with pytest.raises(RangeError, match=r"Config.*ridge"):
+        create_tracker("dcfst", **quick, ridge=0.0)
+    with pytest.raises(RangeError, match=r"Config.*backbone.*resnet50"):
+        create_tracker("dcfst", backbone="vgg16")
+
+
+def _grid(targets, side, count=5, object_px=40.0):
+    low = torch.linspace(-10, side - 30, count)
+    return torch.stack([low, low + object_px], 1).expand(targets, count, 2).clone()
+
+
+def test_scores_are_the_products_with_the_samples():
+    random = torch.Generator().manual_seed(0)
+    maps = [torch.randn(2, t.channels, s, s, generator=random) for t, s in zip(TAPS, (16, 8), strict=True)]
+    samples = PooledSamples(TAPS, [(4, 4), (2, 3)])
+    x, y = _grid(2, 128), _grid(2, 128, 4, 30.0)
+    rows = samples.rows(maps, x, y)
+    assert rows.shape == (2, 20, sum(samples.columns))
+    weight = torch.randn(2, rows.shape[2], generator=random)
+    want = (rows.double() @ weight.double()[:, :, None]).view(2, 4, 5)
+    got = samples.scores(maps, x, y, weight)
+    assert float((got - want).norm() / want.norm()) < 1e-5
+    assert float((got.flip(2) - want).norm() / want.norm()) > 0.1
+    with pytest.raises(ShapeError, match="2 maps"):
+        PooledSamples(TAPS, [(4, 4)])
+
+
+def test_rows_lie_where_the_taps_say():
+    """A RoI of one cell around the centre of cell (2, 3) of layer2 pools that cell's neighbourhood, centred on it."""
+    tap = TAPS[0]
+    feature = torch.zeros(1, tap.channels, 8, 8)
+    feature[0, :, 2, 3] = 1.0
+    samples = PooledSamples([tap], [(1, 1)])
+    centres = torch.tensor([tap.offset_px + (k + 0.5) * tap.stride for k in (2.9, 3.0, 3.1)])
+    x = torch.stack([centres - 2, centres + 2], 1)[None]
+    rows_centre = torch.tensor([tap.offset_px + 2.5 * tap.stride])
+    y = torch.stack([rows_centre - 2, rows_centre + 2], 1)[None]
+    values = samples.rows([feature], x, y)[0, :, 0]
+    assert values[1] == values.max() and values[0] == pytest.approx(float(values[2]), rel=1e-5)
+
+
+def test_gains_make_every_map_weigh_the_same():
+    rows = torch.randn(2, 50, 12, generator=torch.Generator().manual_seed(0)) * torch.tensor([9.0] * 4 + [0.1] * 8)
+    samples = PooledSamples([TAPS[0]], [(1, 1)], width=10.0)
+    samples.columns = [4, 8]
+    scaled = rows * samples.gains(rows)
+    for part in scaled.split([4, 8], 2):
+        assert part.square().sum(2).mean(1).tolist() == pytest.approx([5.0, 5.0], rel=1e-4)
+
+
+def test_locator_averages_and_solves_when_due():
+    random = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(2, 30, 6, generator=random) for _ in range(2))
+    label = torch.rand(30, generator=random)
+    model = RidgeLocator(RidgeConfig(ridge=0.5, interval=2, first_share=0.6), label)
+    with pytest.raises(RangeError, match="fit on the first frame"):
+        model.update(first, [0, 1], [0.1, 0.1])
+    model.fit(first.clone())
+    start = model.weight.clone()
+    assert torch.allclose(start[0], ops.ridge_solve(first[0], label, 0.5))
+    model.update(second[:1], [0], [0.25])
+    assert torch.equal(model.weight, start)  # not due yet
+    model.update(second[:1], [0], [0.25])
+    # 0.75² = 0.5625 of the first frame is left: less than 0.6, so it is brought back to that.
+    mixed = 0.6 * first[0] + 0.4 * second[0]
+    assert torch.allclose(model.weight[0], ops.ridge_solve(mixed, label, 0.5), atol=1e-5)
+    assert torch.equal(model.weight[1], start[1])
