@@ -39,18 +39,40 @@ Made by `python bench/table.py`; nothing here is written by hand.
 
 Forward and gradients of every small case of the spec, in every dtype the kernels take, against float64. *worst* is the
 largest error as a share of its tolerance. Triton runs in its interpreter and CUDA in an emulation on the CPU where this
-machine has no GPU.
+machine has no GPU. *memory* is the most that a call of the CPU kernels holds, forward and with its backward, over its
+inputs, outputs and gradients (of cases of a megabyte and more; what may be held is twice that plus the caches that the
+docstring names, and is marked where it is not kept).
 """
 
 
 def correctness() -> list[str]:
     """Rows of op × backend, each backend tried in a process of its own."""
     found = {backend: tried(backend) for backend in BACKENDS}
-    lines = ["| op | " + " | ".join(BACKENDS) + " |", "| --- |" + " --- |" * len(BACKENDS)]
+    held = memory()
+    columns = (*BACKENDS, "memory")
+    lines = ["| op | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for function in found["cpu"]:
-        cells = (cell(found[backend].get(function)) for backend in BACKENDS)
-        lines.append(f"| `{function}` | " + " | ".join(cells) + " |")
+        cells = [cell(found[backend].get(function)) for backend in BACKENDS]
+        lines.append(f"| `{function}` | " + " | ".join((*cells, held.get(function, ""))) + " |")
     return lines
+
+
+def memory() -> dict[str, str]:
+    """Per function, the worst case of bench/memory.py: forward, and with its backward."""
+    done = subprocess.run([sys.executable, str(HERE / "memory.py")], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"memory: {done.stderr[-3000:]}")
+    worst: dict[str, dict[bool, float]] = {}
+    over: set[str] = set()
+    for row in map(json.loads, done.stdout.splitlines()):
+        ratios_of = worst.setdefault(row["function"], {})
+        ratios_of[row["backward"]] = max(ratios_of.get(row["backward"], 0.0), row["held"] / row["shared"])
+        if row["held"] > row["limit"]:
+            over.add(row["function"])
+    return {
+        function: " / ".join(f"{at[key]:.2f}" for key in sorted(at)) + (" **over**" if function in over else "")
+        for function, at in worst.items()
+    }
 
 
 def tried(backend: str) -> dict[str, dict[str, Any]]:

@@ -65,10 +65,14 @@ class FftPasses:
         tiles = self._respond()
         self._on_tiles(steps.measure_tiles, tiles, self.partial, run.state, run.params, run.bias)
         states.close_descent[(run.shape.targets,)](
-            self.partial, len(self.partial) // run.shape.targets, self.blocks, self.weight_grid[0], run.state,
-            run.params, run.bias, run.history, run.shape.rows, ADAM=adam, BLOCK=CLOSE_BLOCK,
+            self.partial, len(self.partial) // run.shape.targets, self.blocks, len(self.blocks) // run.shape.targets,
+            run.state, run.params, run.bias, run.history, run.shape.rows, ADAM=adam, BLOCK=CLOSE_BLOCK,
         )  # fmt: skip
-        gradient = self._adjoint(tiles)
+        self._step(self._adjoint(tiles), adam)
+
+    def _step(self, gradient: Tensor, adam: bool) -> None:
+        """Move the weights by their unscaled gradient, and put them into their tiles."""
+        run = self.run
         steps.update_weights[self.weight_grid](
             gradient, run.weight, run.moments, self.padded, self.blocks, run.state, run.params, *self._weight_sizes(),
             self.tiling.scale, ADAM=adam, **self.config,

@@ -53,6 +53,9 @@ class Param(IntEnum):
     EVALUATE = 6
     POSITIONS = 7  # of all maps of a target
     PATIENCE = 8  # steps without a thousandth of progress; 0: no end
+    BIAS_RATE = 9  # what the step size of the bias is multiplied with
+    MATRIX_DECAY = 10  # λ of a reduction
+    PENALTY = 11  # what the blocks' last sums are multiplied with in the objective: λ, or 1 where it is in them
 
 
 PARAMS = len(Param)
@@ -72,7 +75,8 @@ _BIAS_RESIDUAL, _BIAS_TURN = tl.constexpr(Slot.BIAS_RESIDUAL.value), tl.constexp
 _RATE, _DECAY, _TOLERANCE = (tl.constexpr(p.value) for p in (Param.RATE, Param.DECAY, Param.TOLERANCE))
 _MARK, _SINCE = tl.constexpr(Slot.MARK.value), tl.constexpr(Slot.SINCE.value)
 _STALLED, _SQUARES = tl.constexpr(Slot.STALLED.value), tl.constexpr(Slot.SQUARES.value)
-_PATIENCE = tl.constexpr(Param.PATIENCE.value)
+_PATIENCE, _BIAS_RATE = tl.constexpr(Param.PATIENCE.value), tl.constexpr(Param.BIAS_RATE.value)
+_PENALTY = tl.constexpr(Param.PENALTY.value)
 _LIMIT, _EVALUATE, _POSITIONS = (tl.constexpr(p.value) for p in (Param.LIMIT, Param.EVALUATE, Param.POSITIONS))
 
 
@@ -145,12 +149,12 @@ def close_descent(
         stop = last | _below(loss, params)
         if stop == 0:
             square = _total(blocks + target * block_count * _SUMS, block_count, 4, BLOCK)
-            stop = _stalls(loss + tl.load(params + _DECAY) * square, state, params)
+            stop = _stalls(loss + tl.load(params + _PENALTY) * square, state, params)
     if stop:
         tl.store(state + _DONE, 1.0)
     else:
         tl.store(state + _STEP, step + 1)
-        rate = tl.load(params + _RATE)
+        rate, of_bias = tl.load(params + _RATE), tl.load(params + _BIAS_RATE)
         bias += target * _BIAS
         gradient = _total(partial, count, 1, BLOCK).to(tl.float32)
         value = tl.load(bias)
@@ -164,12 +168,13 @@ def close_descent(
             tl.store(state + _STEP_SIZE, size)
             tl.store(state + _ROOT, root)
             value, mean, square = adam(
-                value, gradient, tl.load(bias + 1), tl.load(bias + 2), size.to(tl.float32), root.to(tl.float32)
-            )
+                value, gradient, tl.load(bias + 1), tl.load(bias + 2),
+                (size * of_bias).to(tl.float32), root.to(tl.float32),
+            )  # fmt: skip
             tl.store(bias + 1, mean)
             tl.store(bias + 2, square)
         else:
-            value -= rate.to(tl.float32) * gradient
+            value -= (rate * of_bias).to(tl.float32) * gradient
         tl.store(bias, value)
 
 

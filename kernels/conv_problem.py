@@ -20,10 +20,11 @@ from torch import Tensor
 from fasttrack.kernels._conv_dft_passes import DftPasses
 from fasttrack.kernels._conv_fft import FftPasses
 from fasttrack.kernels._conv_products import STATE, TABLE
+from fasttrack.kernels._conv_reduced_passes import ReducedPasses
 from fasttrack.kernels._conv_state import BIAS, PARAMS, Param, Slot
 from fasttrack.kernels._conv_tiles import Tiling
 
-__all__ = ["CHUNK", "Frame", "Numbers", "Outcome", "Run", "Shape", "run_of"]
+__all__ = ["CHUNK", "Frame", "Numbers", "Outcome", "Reduced", "Run", "Shape", "run_of"]
 
 CHUNK = 16
 # Runs kept per thread and stream: a tracker has one for its first frame and one for its updates.
@@ -42,6 +43,8 @@ class Shape:
         optimizer: "adam", "gd" or "cg".
         form: number of the loss among ``_losses.FORMS``.
         rows: rows of history there is room for.
+        reduced: channels D that a trained reduction leaves; 0: there is none. It needs a tiling of kind "fft".
+        regressors: R, kernels on the reduced channels.
     """
 
     targets: int
@@ -51,11 +54,13 @@ class Shape:
     optimizer: str
     form: int
     rows: int
+    reduced: int = 0
+    regressors: int = 1
 
     @property
     def weight(self) -> tuple[int, int, int, int]:
-        """(T, C, kh, kw)."""
-        return self.targets, self.channels, *self.tiling.kernel
+        """(T, C, kh, kw), or (T, R·D, kh, kw)."""
+        return self.targets, self.reduced * self.regressors or self.channels, *self.tiling.kernel
 
 
 class Frame(NamedTuple):
@@ -76,11 +81,25 @@ class Numbers(NamedTuple):
     steps: int
     evaluate: bool
     patience: int | None = None
+    bias_rate: float = 1.0  # in units of ``rate``
+    matrix_decay: float = 0.0
+
+
+class Reduced(NamedTuple):
+    """A trained reduction: matrix (T, D, C), Adam's moments (2, T, D, C) or None for zeros, and ``mix`` (R + 1, C)
+    and ``rates`` (R, 2) as ``_conv_reduction`` reads them.
+    """
+
+    matrix: Tensor
+    moments: Tensor | None
+    mix: Tensor
+    rates: Tensor
 
 
 class Outcome(NamedTuple):
     """Device tensors, owned by the caller: weight (T, C, kh, kw), bias (T,), Adam's moments (2, T, C, kh, kw) and
-    (T, 2), updates made, rows of history and whether it stalled (T,) float64, history (T, rows, 2) float64.
+    (T, 2), updates made, rows of history and whether it stalled (T,) float64, history (T, rows, 2) float64; matrix
+    and its moments, (T, D, C) and (2, T, D, C), without elements where no reduction is trained.
     """
 
     weight: Tensor
@@ -91,6 +110,8 @@ class Outcome(NamedTuple):
     rows: Tensor
     stalled: Tensor
     history: Tensor
+    matrix: Tensor
+    matrix_moments: Tensor
 
 
 class Passes(Protocol):
@@ -121,10 +142,14 @@ class Run:
         self.bias, self.state = memory(t, BIAS), memory(t, STATE, dtype=torch.float64)
         self.params = memory(PARAMS, dtype=torch.float64)
         self.history = memory(t, shape.rows, 2, dtype=torch.float64)
+        self.matrix = memory(t, shape.reduced, shape.channels)
+        self.matrix_moments = memory(2, t, shape.reduced, shape.channels)
+        self.mix, self.rates = memory(shape.regressors + 1, shape.channels), memory(shape.regressors, 2)
         self.frames: list[Frame] = []
         self.graph: torch.cuda.CUDAGraph | None = None
         kinds: dict[str, type[FftPasses] | type[DftPasses]] = {"fft": FftPasses, "dft": DftPasses}
-        self.passes: Passes = kinds[shape.tiling.kind](self)
+        kind = ReducedPasses if shape.reduced else kinds[shape.tiling.kind]
+        self.passes: Passes = kind(self)
 
     def load(
         self,
@@ -135,6 +160,7 @@ class Run:
         moments: Tensor | None = None,
         bias_moments: Tensor | None = None,
         steps_before: int = 0,
+        reduced: Reduced | None = None,
     ) -> None:
         """Write a problem in: the frames of every target, the start (T, C, kh, kw) and (T,), Adam's state."""
         self.frames = [frame for frames in targets for frame in frames]  # kept alive: the table has addresses
@@ -155,14 +181,26 @@ class Run:
             Param.RATE: numbers.rate, Param.DECAY: numbers.decay, Param.A: numbers.a, Param.C: numbers.c,
             Param.TOLERANCE: tolerance, Param.LIMIT: float(numbers.steps), Param.EVALUATE: float(numbers.evaluate),
             Param.POSITIONS: float(positions),
-            Param.PATIENCE: float(numbers.patience or 0),
+            Param.PATIENCE: float(numbers.patience or 0), Param.BIAS_RATE: numbers.bias_rate,
+            Param.MATRIX_DECAY: numbers.matrix_decay, Param.PENALTY: numbers.decay if reduced is None else 1.0,
         }  # fmt: skip
         self.params.copy_(torch.tensor([params[p] for p in Param], dtype=torch.float64), non_blocking=True)
         state = torch.zeros(STATE, dtype=torch.float64)
         state[Slot.POWER_1], state[Slot.POWER_2] = 0.9**steps_before, 0.999**steps_before
         state[Slot.MARK] = float("inf")
         self.state.copy_(state.repeat(self.shape.targets, 1), non_blocking=True)
+        if reduced is not None:
+            self._load_reduced(reduced)
         self.passes.start()
+
+    def _load_reduced(self, reduced: Reduced) -> None:
+        self.matrix.copy_(reduced.matrix)
+        if reduced.moments is None:
+            self.matrix_moments.zero_()
+        else:
+            self.matrix_moments.copy_(reduced.moments)
+        self.mix.copy_(reduced.mix, non_blocking=True)
+        self.rates.copy_(reduced.rates, non_blocking=True)
 
     def _rows(self, frame: Frame) -> list[list[int]]:
         rows, columns = frame.target.shape
@@ -220,7 +258,7 @@ class Run:
         return Outcome(
             self.weight.clone(), self.bias[:, 0].clone(), self.moments.clone(), self.bias[:, 1:3].clone(),
             self.state[:, Slot.STEP].clone(), self.state[:, Slot.ROWS].clone(), self.state[:, Slot.STALLED].clone(),
-            self.history.clone(),
+            self.history.clone(), self.matrix.clone(), self.matrix_moments.clone(),
         )  # fmt: skip
 
 

@@ -114,6 +114,28 @@ def test_infinity(backend):
         assert not got.isinf().any()
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-12, 1.0, 1e9, 1e18])
+def test_pool_of_any_magnitude(layout, scale):
+    """The kernel of the commonest pool compares squares, which are not floats for the smallest and largest values."""
+    x = (scale * maps(2, 32, 7, 35, scale=1.0).double()).float().contiguous(memory_format=layout)
+    truth = ops.relu_lrn_maxpool(x.double(), alpha=1e-7, backend="reference")
+    got = ops.relu_lrn_maxpool(x, alpha=1e-7, backend="cpu")
+    assert max(error_of(got, truth)) < 1e-6
+    assert scale == 0.0 or error_of(1.01 * got, truth)[0] > 5e-3
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pool_of_one_image_without_the_others(layout):
+    x = maps(3, 16, 9, 19)
+    x[1] *= 1e-35
+    x[2, 5, 3, 3] = math.nan
+    got = ops.relu_lrn_maxpool(x.contiguous(memory_format=layout), backend="cpu")
+    truth = ops.relu_lrn_maxpool(x.double(), backend="reference")
+    for one, other in zip(got, truth, strict=True):
+        assert max(error_of(one, other)) < 1e-6
+
+
 def test_power_of_the_kernel():
     """s^−¾ over all sizes of s: relative error below 5e-7."""
     for layout in (torch.contiguous_format, torch.channels_last):

@@ -6,6 +6,8 @@
 // ReLU nothing is negative, so floats compare as integers, where a NaN (its sign cleared) wins.
 #include "lrn.h"
 
+#include "cpu/lrn_pool.h"
+#include "cpu/rsqrt.h"
 #include "cpu/scratch.h"
 
 namespace ft {
@@ -27,20 +29,6 @@ FT_INLINE vf load_part(const float* p, int64_t n) {
 }
 
 FT_INLINE void store_part(float* p, vf v, int64_t n) { std::memcpy(p, &v, n * sizeof(float)); }
-
-// 1/√v with a relative error below 4e-4, v a normal float.
-FT_INLINE vf rsqrt_estimate(vf v) {
-#if FT_ISA_LEVEL >= 2
-  return (vf)_mm512_maskz_rsqrt14_ps(0xffff, (__m512)v);  // the plain form makes g++ 12 warn
-#elif FT_ISA_LEVEL == 1
-  return (vf)_mm256_rsqrt_ps((__m256)v);
-#elif defined(__SSE__)
-  return (vf)_mm_rsqrt_ps((__m128)v);
-#else
-  for (int i = 0; i < FT_LANES; ++i) v[i] = 1.0f / __builtin_sqrtf(v[i]);
-  return v;
-#endif
-}
 
 // s^−¾ for s ≥ kLeastForEstimate, relative error below 4e-7. With y = s^−¾(1 + e) the residual
 // d = 1 − s³y⁴ is −4e + …, and y(1 + d/4 + 5d²/32) leaves an error of third order.
@@ -292,6 +280,7 @@ void lrn(const LrnArgs& a) {
   const int64_t total = a.count * a.channels * (a.pool > 0 ? a.out_h * a.out_w : a.height * a.width);
   if (total == 0) return;
   hint_huge_pages(a.out, total * static_cast<int64_t>(sizeof(float)));
+  if (lrn_pool_takes(a) && lrn_pool(a)) return;
   const bool fast = a.beta == 0.75f && a.k >= kLeastForEstimate;
   if (a.before + a.after + 1 == 5) return fast ? run<true, 5>(a) : run<false, 5>(a);
   fast ? run<true, 0>(a) : run<false, 0>(a);

@@ -56,19 +56,24 @@ inline bool can_stream(const float* out, int64_t floats, int64_t rows, int64_t c
 }
 
 #if FT_LANES >= 8
-// Rows r … r + 7 of four columns as four vectors of eight, one per column.
-FT_INLINE void transpose_strip(const float* in, int64_t in_row, __m256 out[4]) {
-  __m256 a[4];
-  for (int i = 0; i < 4; ++i) {
-    const float* near = in + i * in_row;
-    a[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(near)), _mm_loadu_ps(near + 4 * in_row), 1);
-  }
-  const __m256 low = _mm256_unpacklo_ps(a[0], a[1]), high = _mm256_unpackhi_ps(a[0], a[1]);
-  const __m256 low2 = _mm256_unpacklo_ps(a[2], a[3]), high2 = _mm256_unpackhi_ps(a[2], a[3]);
+// 4 × 4 transposition within the quads of four vectors.
+FT_INLINE void transpose_in_quads(const __m256 in[4], __m256 out[4]) {
+  const __m256 low = _mm256_unpacklo_ps(in[0], in[1]), high = _mm256_unpackhi_ps(in[0], in[1]);
+  const __m256 low2 = _mm256_unpacklo_ps(in[2], in[3]), high2 = _mm256_unpackhi_ps(in[2], in[3]);
   out[0] = _mm256_shuffle_ps(low, low2, 0x44);
   out[1] = _mm256_shuffle_ps(low, low2, 0xEE);
   out[2] = _mm256_shuffle_ps(high, high2, 0x44);
   out[3] = _mm256_shuffle_ps(high, high2, 0xEE);
+}
+
+// Four columns as four vectors of eight: of rows r … r + 3, then of the four rows at `far`.
+FT_INLINE void transpose_strip(const float* in, int64_t in_row, int64_t far, __m256 out[4]) {
+  __m256 a[4];
+  for (int i = 0; i < 4; ++i) {
+    const float* near = in + i * in_row;
+    a[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(near)), _mm_loadu_ps(near + far), 1);
+  }
+  transpose_in_quads(a, out);
 }
 
 // transpose_matrix where `can_stream` was granted: each line of 64 bytes is written in one go, past the caches and
@@ -78,8 +83,8 @@ inline void stream_transposed(const float* in, int64_t in_row, int64_t rows, int
   for (int64_t c = 0; c < columns; c += 4) {
     for (int64_t r = 0; r < rows; r += 16) {
       __m256 left[4], right[4];
-      transpose_strip(in + r * in_row + c, in_row, left);
-      transpose_strip(in + (r + 8) * in_row + c, in_row, right);
+      transpose_strip(in + r * in_row + c, in_row, 4 * in_row, left);
+      transpose_strip(in + (r + 8) * in_row + c, in_row, 4 * in_row, right);
       for (int i = 0; i < 4; ++i) {
         float* line = out + (c + i) * out_row + r;
         _mm256_stream_ps(line, left[i]);

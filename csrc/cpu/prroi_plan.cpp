@@ -144,5 +144,11 @@ int64_t Plan::run_end(int64_t from, int64_t until, Span* columns) const {
   return at;
 }
 
+bool Plan::long_runs() const {
+  int64_t runs = 0;
+  for (int64_t at = 0; at < proper(); ++at) runs += at == 0 || y.slot[order[at]] != y.slot[order[at - 1]];
+  return runs * 4 <= proper();
+}
+
 }  // namespace FT_ISA
 }  // namespace ft

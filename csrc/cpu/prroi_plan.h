@@ -72,6 +72,9 @@ class Plan {
   // that their common columns are pooled in y once. A RoI joins if that adds no more columns than it has.
   int64_t run_end(int64_t from, int64_t until, Span* columns) const;
 
+  // Whether RoIs mostly stand in runs: four or more to one pair of y edges.
+  bool long_runs() const;
+
  private:
   void carve_lists(Carver& c, const PrroiRois& r);
   void carve_axes(Carver& c, int64_t count);

@@ -4,14 +4,14 @@
 // about width + 2 cells per axis, so the two small products cost (width + 2)·(2 or less) per output.
 #include "prroi_pool.h"
 
-#include "cpu/prroi_blocks.h"
+#include "cpu/prroi_tiles.h"
 
 namespace ft {
 namespace FT_ISA {
 namespace {
 
 struct Scratch {
-  float* pooled_y;  // P × columns × kChannels
+  float* pooled_y;  // P × columns × kChannels, or strips
   float* tile;      // P·Q × kChannels
 
   Scratch(const PrroiPoolArgs& a, Carver& c) {
@@ -50,6 +50,25 @@ void pool_run(const PrroiPoolArgs& a, const Plan& plan, const FeatureBlocks& f, 
   }
 }
 
+#if FT_LANES >= 8
+// The same for tiles of N × N bins.
+template <int N>
+void pool_tiles_run(const PrroiPoolArgs& a, const Plan& plan, const FeatureBlocks& f, int64_t from, int64_t until,
+                    const Span& columns, const Scratch& s) {
+  const bool stream = can_stream(a.out, a.rois.count * a.channels * N * N, N * N, 8);
+  for (int64_t b = 0; b < channel_blocks(a.channels); ++b) {
+    const int64_t width = block_width(a.channels, b);
+    pool_strips<N>(f, plan, plan.order[from], b, width, columns, s.pooled_y);
+    for (int64_t at = from; at < until; ++at) {
+      const int64_t k = plan.order[at];
+      float* out = a.out + (k * a.channels + b * kChannels) * N * N;
+      stream ? pool_tiles<N, true>(plan, k, width, columns, s.pooled_y, out)
+             : pool_tiles<N, false>(plan, k, width, columns, s.pooled_y, out);
+    }
+  }
+}
+#endif
+
 // Values of the RoIs that have none: 0 where empty, NaN where undefined.
 void fill_improper(const PrroiPoolArgs& a, const Plan& plan) {
   const int64_t size = a.channels * a.rois.bins_y * a.rois.bins_x;
@@ -70,6 +89,11 @@ void prroi_pool(const PrroiPoolArgs& a) {
   if (proper == 0) return;
   hint_huge_pages(a.out, a.rois.count * a.channels * a.rois.bins_y * a.rois.bins_x * 4);
   const FeatureBlocks features(a, plan);
+  auto run = pool_run;
+#if FT_LANES >= 8
+  const int64_t side = tile_side(a.rois, a.channels);
+  if (side != 0) run = side == 8 ? pool_tiles_run<8> : pool_tiles_run<4>;
+#endif
   const int threads = threads_for(proper * a.channels * a.rois.bins_y * a.rois.bins_x);
   // A few parts per thread balance RoIs of unequal cost and still leave runs whole on one thread.
   const int64_t parts = threads == 1 ? 1 : (proper < 4 * threads ? proper : 4 * threads);
@@ -81,7 +105,7 @@ void prroi_pool(const PrroiPoolArgs& a) {
     Span columns;
     for (int64_t from = proper * part / parts; from < until;) {
       const int64_t end = plan.run_end(from, until, &columns);
-      pool_run(a, plan, features, from, end, columns, s);
+      run(a, plan, features, from, end, columns, s);
       from = end;
     }
     stream_end();

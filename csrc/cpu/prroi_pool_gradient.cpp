@@ -3,21 +3,24 @@
 // In the features: each thread owns blocks of channels of an image and adds its RoIs in order, so that the sums
 // do not depend on the number of threads. In the coordinates: both axes come from the dot products of the
 // incoming gradient with the pooled rows (x) and of its spread with the map (y), times the weights' derivatives.
-#include "cpu/prroi_blocks.h"
+#include "cpu/prroi_tiles.h"
 #include "prroi_pool.h"
 
 namespace ft {
 namespace FT_ISA {
 namespace {
 
+// Floats per row of a map that is written in whole eights.
+int64_t padded_row(const PrroiRois& r) { return (r.width + 7) / 8 * 8; }
+
 struct SpreadScratch {
-  float* map;     // height × width × kChannels
-  float* spread;  // P × columns × kChannels: the gradient of the rows pooled in y
+  float* map;     // height × width × channels, or channels × height × padded row
+  float* spread;  // P × columns × channels, or strips: the gradient of the rows pooled in y
   float* tile;    // P·Q × kChannels
 
-  SpreadScratch(const PrroiFeaturesGradientArgs& a, Carver& c) {
-    map = c.take<float>(a.rois.height * a.rois.width * kChannels);
-    spread = c.take<float>(a.rois.bins_y * a.rois.width * kChannels);
+  SpreadScratch(const PrroiFeaturesGradientArgs& a, int64_t channels, Carver& c) {
+    map = c.take<float>(a.rois.height * padded_row(a.rois) * channels);
+    spread = c.take<float>(a.rois.bins_y * padded_row(a.rois) * channels);
     tile = c.take<float>(a.rois.bins_y * a.rois.bins_x * kChannels);
   }
 };
@@ -65,8 +68,9 @@ void spread_y(const Plan& plan, int64_t k, const Span& columns, const float* spr
   }
 }
 
-void features_gradient_block(const PrroiFeaturesGradientArgs& a, const Plan& plan, int64_t n, int64_t b,
-                             const SpreadScratch& s) {
+void features_gradient_block(const PrroiFeaturesGradientArgs& a, const Plan& plan, int64_t n, int64_t channel,
+                             int64_t width, const SpreadScratch& s) {
+  const int64_t b = channel / kChannels;
   const int64_t cells = a.rois.height * a.rois.width, outputs = a.rois.bins_y * a.rois.bins_x;
   std::memset(s.map, 0, cells * kChannels * sizeof(float));
   const int64_t until = plan.image_begin[n + 1];
@@ -82,21 +86,63 @@ void features_gradient_block(const PrroiFeaturesGradientArgs& a, const Plan& pla
     spread_y(plan, plan.order[from], columns, s.spread, a.rois.width, s.map);
     from = end;
   }
-  transpose_matrix(s.map, kChannels, cells, block_width(a.channels, b),
-                   a.out + (n * a.channels + b * kChannels) * cells, cells);
+  transpose_matrix(s.map, kChannels, cells, width, a.out + (n * a.channels + channel) * cells, cells);
 }
+
+#if FT_LANES >= 8
+// Channels per task of the tiles: as many as a thread has, so that it reads the gradient from end to end, which is
+// most of the time; but strips and map have to stay in the second cache.
+int64_t spread_channels(int64_t channels, int threads) {
+  constexpr int64_t kMost = 256;
+  const int64_t blocks = (channel_blocks(channels) + threads - 1) / threads;
+  return blocks * kChannels < kMost ? blocks * kChannels : kMost;
+}
+
+// The same for tiles of N × N bins and `width` channels.
+template <int N>
+void features_gradient_tiles(const PrroiFeaturesGradientArgs& a, const Plan& plan, int64_t n, int64_t channel,
+                             int64_t width, const SpreadScratch& s) {
+  const int64_t row = padded_row(a.rois), rows = width * a.rois.height;
+  const auto tiles = [&](int64_t at) { return a.grad + (plan.order[at] * a.channels + channel) * N * N; };
+  std::memset(s.map, 0, rows * row * sizeof(float));
+  const int64_t until = plan.image_begin[n + 1];
+  Span columns;
+  for (int64_t from = plan.image_begin[n]; from < until;) {
+    const int64_t end = plan.run_end(from, until, &columns);
+    columns = {columns.begin / 8 * 8, (columns.end + 7) / 8 * 8};
+    std::memset(s.spread, 0, groups_of<N>(width) * columns.size() * 8 * sizeof(float));
+    for (int64_t at = from; at < end; ++at)
+      spread_tiles<N>(plan, plan.order[at], width, columns, tiles(at), tiles(at + 1 < until ? at + 1 : at), s.spread);
+    spread_strips<N>(plan, plan.order[from], width, columns, s.spread, row, s.map);
+    from = end;
+  }
+  float* out = a.out + (n * a.channels + channel) * a.rois.height * a.rois.width;
+  for (int64_t i = 0; i < rows; ++i) std::memcpy(out + i * a.rois.width, s.map + i * row, a.rois.width * sizeof(float));
+}
+#endif
 
 }  // namespace
 
 void prroi_features_gradient(const PrroiFeaturesGradientArgs& a) {
-  const int64_t blocks = channel_blocks(a.channels), tasks = a.rois.images * blocks;
-  if (tasks == 0 || a.rois.height * a.rois.width == 0) return;
+  if (a.rois.images * a.channels * a.rois.height * a.rois.width == 0) return;
   const Plan plan(a.rois);
   const int threads = threads_for(a.rois.count * a.channels * a.rois.bins_y * a.rois.bins_x);
-  PerThread<SpreadScratch> scratch(threads, a);
+  auto spread = features_gradient_block;
+  int64_t width = kChannels;
+#if FT_LANES >= 8
+  const int64_t side = tile_side(a.rois, a.channels);
+  if (side != 0 && plan.long_runs()) {
+    spread = side == 8 ? features_gradient_tiles<8> : features_gradient_tiles<4>;
+    width = spread_channels(a.channels, threads);
+  }
+#endif
+  const int64_t parts = (a.channels + width - 1) / width, tasks = a.rois.images * parts;
+  PerThread<SpreadScratch, false> scratch(threads, a, width);  // written before it is read
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (int64_t task = 0; task < tasks; ++task)
-    features_gradient_block(a, plan, task / blocks, task % blocks, scratch.of(thread_index(), a));
+  for (int64_t task = 0; task < tasks; ++task) {
+    const int64_t channel = task % parts * width, left = a.channels - channel;
+    spread(a, plan, task / parts, channel, left < width ? left : width, scratch.of(thread_index(), a, width));
+  }
 }
 
 namespace {

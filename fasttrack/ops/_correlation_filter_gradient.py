@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fasttrack.errors import ArgumentError
+from fasttrack.ops._blocks import blocks
 from fasttrack.ops._rows import wide
 from fasttrack.spec.correlation_filter import maps_of, spectra_of
 
@@ -24,6 +25,9 @@ __all__ = [
     "update_backward",
     "windowed",
 ]
+
+
+_BLOCK = 1 << 18  # numbers of features in transformation at a time
 
 
 def windowed(features: Tensor, window: Tensor | None) -> Tensor:
@@ -54,6 +58,10 @@ def _complex(pairs: Tensor) -> Tensor:
     return torch.view_as_complex(pairs.contiguous())
 
 
+def _added(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total + part
+
+
 def _linear_only(gaussian: bool) -> None:
     if gaussian:
         wanted = "'linear' where the kernels shall be differentiated"
@@ -75,17 +83,20 @@ def train_backward(ctx: Any, g_template: Tensor | None, g_power: Tensor | None) 
     needs = ctx.needs_input_grad
     channels, height, width = features.shape[1:]
     scale = 1 / (channels * height * width)
-    x, y = spectra_of(windowed(features, window)), spectra_of(wide(label))
-    of_x, of_y = torch.zeros_like(x), None
-    if g_template is not None:
-        g = _complex(g_template)
-        of_x = of_x + scale * y[:, None] * g
-        of_y = scale * (x * g.conj()).sum(1)
-    if g_power is not None:
-        of_x = of_x + 2 * scale * g_power[:, None] * x
-    in_features = in_label = None
-    if needs[0]:
-        in_features = windowed(_spectra_adjoint(of_x, height), window).to(features.dtype)
+    y, of_y, parts = spectra_of(wide(label)), None, []
+    for some in blocks(features, 1, _BLOCK):  # channels
+        x = spectra_of(windowed(features[:, some], window))
+        of_x = torch.zeros_like(x)
+        if g_template is not None:
+            g = _complex(g_template[:, some])
+            of_x = of_x + scale * y[:, None] * g
+            of_y = _added(of_y, scale * (x * g.conj()).sum(1))
+        if g_power is not None:
+            of_x = of_x + 2 * scale * g_power[:, None] * x
+        if needs[0]:
+            parts.append(windowed(_spectra_adjoint(of_x, height), window).to(features.dtype))
+    in_features = torch.cat(parts, 1) if needs[0] else None
+    in_label = None
     if needs[1] and of_y is not None:
         in_label = _spectra_adjoint(of_y, height)
         if label.shape[0] == 1:
@@ -105,17 +116,20 @@ def detect_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     _linear_only(ctx.gaussian)
     template, b, features, window = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    a, z = torch.view_as_complex(template), spectra_of(windowed(features, window))
     q = _maps_adjoint(wide(grad)) / b[:, None]
-    in_template = in_b = in_features = None
-    if needs[0]:
-        in_template = torch.view_as_real((z * q.conj()[:, :, None]).sum(1)).contiguous()
-    if needs[1]:
-        response = (a.conj()[:, None] * z).sum(2) / b[:, None]
-        in_b = -(q.conj() * response).real.sum(1)
-    if needs[2]:
-        of_z = _spectra_adjoint(a[:, None] * q[:, :, None], features.shape[-2])
-        in_features = windowed(of_z, window).to(features.dtype)
+    of_template, of_features, response = [], [], None
+    for some in blocks(features, 2, _BLOCK):  # channels
+        a, z = torch.view_as_complex(template[:, some]), spectra_of(windowed(features[:, :, some], window))
+        if needs[0]:
+            of_template.append(torch.view_as_real((z * q.conj()[:, :, None]).sum(1)))
+        if needs[1]:
+            response = _added(response, (a.conj()[:, None] * z).sum(2))
+        if needs[2]:
+            of_z = _spectra_adjoint(a[:, None] * q[:, :, None], features.shape[-2])
+            of_features.append(windowed(of_z, window).to(features.dtype))
+    in_template = torch.cat(of_template, 1).contiguous() if needs[0] else None
+    in_b = None if response is None else -(q.conj() * response / b[:, None]).real.sum(1)
+    in_features = torch.cat(of_features, 2) if needs[2] else None
     return in_template, in_b, in_features, None, None, None
 
 

@@ -27,13 +27,15 @@ class DeviceResult(NamedTuple):
     """Where an optimisation stands, as tensors of the device: nothing has waited for them.
 
     Args:
-        weight: (C, kh, kw).
+        weight: (D, kh, kw), D = C without a reduction.
         bias: (1,).
-        moments: (2, C, kh, kw), Adam's moments of the weight.
+        moments: (2, D, kh, kw), Adam's moments of the weight.
         bias_moments: (2,), those of the bias.
         steps: (1,) float64, updates made.
         rows: (1,) float64, rows of ``history`` that are written.
         history: (rows there is room for, 2) float64, loss and SNR of the iterates.
+        reduction: (D, C), without elements where none is trained.
+        reduction_moments: (2, D, C), those of the reduction, likewise.
     """
 
     weight: Tensor
@@ -43,6 +45,8 @@ class DeviceResult(NamedTuple):
     steps: Tensor
     rows: Tensor
     history: Tensor
+    reduction: Tensor
+    reduction_moments: Tensor
 
 
 class ConvDeviceRun:
@@ -56,20 +60,25 @@ class ConvDeviceRun:
         problem: frames and loss; its list of frames must not change in length between two ``load``.
         optimizer: "adam", "gd" or "cg".
         steps: most updates there will be room for in the history.
+        reduced: channels D that a reduction trained along leaves, not with "cg"; None: none is trained.
 
     Raises:
         BackendUnavailable: the Triton kernels cannot take the problem, with the reason.
+        RangeError: a reduction with "cg", or of no channels.
     """
 
-    def __init__(self, problem: ConvRegressionProblem, optimizer: str, steps: int) -> None:
+    def __init__(self, problem: ConvRegressionProblem, optimizer: str, steps: int, reduced: int | None = None) -> None:
         reason = triton_why_not() or why_not([problem])
         if reason is not None:
             raise BackendUnavailable(f"{_OP}: no run on the device: {reason}")
         from fasttrack.kernels.conv_problem import Run
 
+        if reduced is not None and (optimizer == "cg" or reduced < 1):
+            wanted = "None with optimizer 'cg', else at least 1"
+            raise RangeError(_OP, "reduced", wanted, repr(reduced))
         self.problem = problem
         frame = problem.frames[0].features
-        self._run = Run(_shape(problem, optimizer, steps), frame.device)
+        self._run = Run(_shape(problem, optimizer, steps, reduced=reduced or 0), frame.device)
         self._iterations = 0
 
     def load(
@@ -83,21 +92,30 @@ class ConvDeviceRun:
         evaluate: bool = True,
         state: AdamState | None = None,
         patience: int | None = None,
+        reduction: Tensor | None = None,
+        reduction_lr: float | None = None,
+        reduction_decay: float = 0.0,
     ) -> None:
         """Write start and numbers, as ``ConvRegressionProblem.run`` takes them; steps up to the room there is.
 
         Raises:
             ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came.
         """
-        check_weight(_OP, weight, bias, self.problem.frames[0])
+        check_weight(_OP, weight, bias, self.problem.frames[0], reduction)
+        reduced = 0 if reduction is None else reduction.shape[0]
+        if reduced != self._run.shape.reduced:
+            wanted = f"{self._run.shape.reduced or 'no'} reduced channels, as when the run was made"
+            raise ShapeError(_OP, "reduction", wanted, f"{reduced or 'none'}")
         if not 0 <= steps < self._run.shape.rows:
             raise RangeError(_OP, "steps", f"0 to {self._run.shape.rows - 1}, the room of this run", repr(steps))
-        now = _shape(self.problem, self._run.shape.optimizer, steps)
+        optimizer = self._run.shape.optimizer
+        now = _shape(self.problem, optimizer, steps, reduced=reduced)
         if (now.tiling, now.tiles) != (self._run.shape.tiling, self._run.shape.tiles):
             wanted = f"frames of {self._run.shape.tiles} tiles together, as when the run was made"
             raise ShapeError(_OP, "problem", wanted, f"{now.tiles}")
-        optimizer = self._run.shape.optimizer
-        how = Optimization(weight, bias, steps, optimizer, lr, tolerance, evaluate, state, patience=patience)
+        rate = lr if reduction_lr is None else reduction_lr
+        rest = state, reduction, rate, reduction_decay, patience
+        how = Optimization(weight, bias, steps, optimizer, lr, tolerance, evaluate, *rest)
         self._iterations = _load(self._run, [self.problem], [how])
 
     def launch(self, iterations: int | None = None) -> None:
@@ -108,14 +126,13 @@ class ConvDeviceRun:
         """Copies of weight, bias, moments, counts and history as the launches so far leave them."""
         out = self._run.result()
         return DeviceResult(
-            out.weight[0], out.bias, out.moments[:, 0], out.bias_moments[0], out.steps, out.rows, out.history[0]
-        )
+            out.weight[0], out.bias, out.moments[:, 0], out.bias_moments[0], out.steps, out.rows, out.history[0],
+            out.matrix[0], out.matrix_moments[:, 0],
+        )  # fmt: skip
 
 
 def why_not(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization] = ()) -> str | None:
     """Why the Triton kernels cannot run these problems."""
-    if any(start.reduction is not None for start in starts):
-        return "trains no reduction"
     return next((reason for p in problems if (reason := on_gpu(p.frames[0].features, "features"))), None)
 
 
@@ -125,7 +142,8 @@ def run_triton(problems: Sequence[ConvRegressionProblem], starts: Sequence[Optim
     for i, (problem, how) in enumerate(zip(problems, starts, strict=True)):
         positions = tuple(target.shape for target in problem.targets)
         before = None if how.state is None else how.state.steps
-        key = _shape(problem, how.optimizer, how.steps), _numbers(problem, how), positions, before
+        shape = _shape(problem, how.optimizer, how.steps, reduced=_reduced_channels(how))
+        key = shape, _numbers(problem, how), positions, before, how.reduction_lr
         groups.setdefault(key, []).append(i)
     outcomes: dict[int, Outcome] = {}
     for members in groups.values():
@@ -138,7 +156,8 @@ def _run_together(problems: Sequence[ConvRegressionProblem], starts: Sequence[Op
     from fasttrack.kernels.conv_problem import run_of
 
     how = starts[0]
-    run = run_of(_shape(problems[0], how.optimizer, how.steps, len(problems)), how.weight.device)
+    shape = _shape(problems[0], how.optimizer, how.steps, len(problems), _reduced_channels(how))
+    run = run_of(shape, how.weight.device)
     run.launch(_load(run, problems, starts))
     out = run.result()
     read = torch.stack([out.steps, out.rows, out.stalled], 1)
@@ -147,30 +166,56 @@ def _run_together(problems: Sequence[ConvRegressionProblem], starts: Sequence[Op
     outcomes = []
     for t in range(len(problems)):
         taken, rows = int(read[t, 0]), int(read[t, 1])
-        after = AdamState(out.moments[:, t], out.bias_moments[t], before + taken)
+        reduction = None if how.reduction is None else out.matrix[t]
+        of_reduction = None if reduction is None else out.matrix_moments[:, t]
+        after = AdamState(out.moments[:, t], out.bias_moments[t], before + taken, of_reduction)
         state = after if how.optimizer == "adam" else None
         history = read[t, 3 : 3 + 2 * rows].view(rows, 2)
         stalled = bool(read[t, 2])
-        outcomes.append(Outcome(out.weight[t], out.bias[t : t + 1], None, taken, history, state, stalled))
+        outcomes.append(Outcome(out.weight[t], out.bias[t : t + 1], reduction, taken, history, state, stalled))
     return outcomes
 
 
-def _shape(problem: ConvRegressionProblem, optimizer: str, steps: int, targets: int = 1) -> Any:
+def _shape(problem: ConvRegressionProblem, optimizer: str, steps: int, targets: int = 1, reduced: int = 0) -> Any:
+    from fasttrack.kernels import _conv_tiles
     from fasttrack.kernels.conv_problem import Shape
 
-    tiling, first = problem.frames[0].spectra_for(None)
+    first = problem.frames[0]
+    tiling = first.spectra_for(None)[0]
+    if reduced and tiling.kind != "fft":  # the kernel is composed of its parts between the transforms
+        tiling = _conv_tiles.fft_tiling(*first.features.shape[1:], *first.kernel_size)
     tiles = sum(len(frame.spectra_for(tiling)[1]) for frame in problem.frames)
     form = FORMS.index(problem.loss.kernel_form()[0])
     # A power of two of rows: runs of similar lengths share their memory and their graph.
     rows = 1 << steps.bit_length()
-    return Shape(targets, first.shape[-3], tiling, tiles, optimizer, form, rows)
+    return Shape(targets, first.features.shape[0], tiling, tiles, optimizer, form, rows, reduced)
+
+
+def _reduced_channels(how: Optimization) -> int:
+    return 0 if how.reduction is None else how.reduction.shape[0]
 
 
 def _numbers(problem: ConvRegressionProblem, how: Optimization) -> Any:
     from fasttrack.kernels.conv_problem import Numbers
 
     _, a, c = problem.loss.kernel_form()
-    return Numbers(how.lr, problem.weight_decay, a, c, how.tolerance, how.steps, how.evaluate, how.patience)
+    limits = how.tolerance, how.steps, how.evaluate, how.patience
+    return Numbers(how.lr, problem.weight_decay, a, c, *limits, matrix_decay=how.reduction_decay)
+
+
+def _reduced(problem: ConvRegressionProblem, starts: Sequence[Optimization]) -> Any:
+    """The reductions of targets that share everything but their values."""
+    from fasttrack.kernels.conv_problem import Reduced
+
+    matrices = [how.reduction.detach() for how in starts if how.reduction is not None]
+    if not matrices:
+        return None
+    mix = torch.ones(2, matrices[0].shape[1])
+    mix[1] = starts[0].reduction_lr / starts[0].lr
+    before = [how.state.reduction_moments for how in starts if how.state is not None]
+    moments = [m for m in before if m is not None]
+    rates = torch.tensor([[1.0, problem.weight_decay]])
+    return Reduced(torch.stack(matrices), torch.stack(moments, 1) if moments else None, mix, rates)
 
 
 def _load(run: Any, problems: Sequence[ConvRegressionProblem], starts: Sequence[Optimization]) -> int:
@@ -182,11 +227,11 @@ def _load(run: Any, problems: Sequence[ConvRegressionProblem], starts: Sequence[
         for problem in problems
     ]
     start = torch.stack([how.weight.detach() for how in starts]), torch.cat([how.bias.detach() for how in starts])
-    states = [how.state for how in starts if how.state is not None]
+    states, reduced = [how.state for how in starts if how.state is not None], _reduced(problems[0], starts)
     if states:
         moments = torch.stack([state.moments for state in states], 1)
         bias_moments = torch.stack([state.bias_moments for state in states])
-        run.load(frames, *start, numbers, moments, bias_moments, states[0].steps)
+        run.load(frames, *start, numbers, moments, bias_moments, states[0].steps, reduced)
     else:
-        run.load(frames, *start, numbers)
+        run.load(frames, *start, numbers, reduced=reduced)
     return int(run.iterations(numbers))

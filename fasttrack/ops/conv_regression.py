@@ -50,6 +50,9 @@ def conv_regression(
         (B, H − kh + 1, W − kw + 1), or without B for one map; dtype of ``features``
         (half types are computed in float32).
 
+    Memory: the spectra of one map's tiles, which overlap, up to 2.5 times the map in float32, live for the call; the
+    tables of each length of transform, some kilobytes, for the process.
+
     Raises:
         ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
 

@@ -105,6 +105,8 @@ def cf_train(
         The filter. Differentiable in features, label and window: the linear kernel with kernels of its own in the
         forward pass, the Gaussian one through the reference; both to any order.
 
+    Memory: the CPU kernels keep the tables of each length of transform they met, some kilobytes, for the process.
+
     Raises:
         ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came.
 

@@ -23,7 +23,8 @@ class FeatureSpectra:
     """A feature map made ready for one kernel size: the spectra of its tiles.
 
     Computed once, it answers any number of ``response`` calls and can be handed to a
-    ``ConvRegressionProblem`` of the same kernel size.
+    ``ConvRegressionProblem`` of the same kernel size. The spectra of its tiles, which overlap, take up to 2.5 times
+    the memory of the map, for as long as the object lives.
 
     Args:
         features: (C, H, W) float32 or float64; kept, and not to be changed afterwards.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops._blocks import in_blocks
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import lrn as spec
@@ -190,21 +192,40 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _lrn_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     (x,) = ctx.saved_tensors
-    return spec.lrn_gradient(wide(x), wide(g), *ctx.options).to(x.dtype), None, None, None, None
+
+    def gradient(x: Tensor, g: Tensor) -> Tensor:
+        return spec.lrn_gradient(wide(x), wide(g), *ctx.options).to(x.dtype)
+
+    # Its dozen temporaries would be as large as x: some images, or rows, at a time.
+    return in_blocks(gradient, x, g, axes=(0, 2)), None, None, None, None
 
 
 def _fused_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     """Through the maxima found again (only x is kept), the normalisation in closed form, the ReLU."""
     (x,) = ctx.saved_tensors
     *normalisation, pool, stride, ceil_mode = ctx.options
-    positive = wide(x).relu()
-    with torch.no_grad():
-        normal = spec.lrn(positive, *normalisation)
-        _, at = functional.max_pool2d(normal, pool, stride, ceil_mode=ceil_mode, return_indices=True)
-    scattered = torch.zeros_like(positive, memory_format=torch.contiguous_format).flatten(2)
+
+    def gradient(x: Tensor, g: Tensor) -> Tensor:
+        return spec.lrn_gradient(wide(x).relu(), g, *normalisation).masked_fill(x <= 0, 0.0).to(x.dtype)
+
+    at = _maxima(x, normalisation, (pool, stride, ceil_mode))
+    scattered = torch.zeros_like(wide(x), memory_format=torch.contiguous_format).flatten(2)
     scattered = scattered.scatter_add(2, at.flatten(2), wide(g).flatten(2)).view(x.shape)
-    gradient = spec.lrn_gradient(positive, scattered, *normalisation).masked_fill(x <= 0, 0.0)
-    return gradient.to(x.dtype), None, None, None, None, None, None, None
+    del at
+    return in_blocks(gradient, x, scattered, axes=(0, 2), numbers=1 << 15), None, None, None, None, None, None, None
+
+
+@torch.no_grad()
+def _maxima(x: Tensor, normalisation: Sequence[Any], pooling: tuple[int, int, bool]) -> Tensor:
+    """Index in its plane of the largest value of each window."""
+
+    def normal(x: Tensor) -> Tensor:
+        return spec.lrn(wide(x).relu(), *normalisation)
+
+    pool, stride, ceil_mode = pooling
+    values = in_blocks(normal, x, axes=(0, 2))
+    _, at = functional.max_pool2d(values, pool, stride, ceil_mode=ceil_mode, return_indices=True)
+    return at
 
 
 _LRN = Op(

@@ -10,6 +10,7 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.errors import DtypeError, RangeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops._blocks import in_blocks
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import pca as spec
@@ -119,8 +120,9 @@ def _fit_cpu(samples: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     values, vectors = values.flip(0)[:k], vectors.flip(1)[:, :k]
     if few:
         # Xᵀu is an eigenvector of the covariance, of length √value; where that is rounding, `finished` drops it.
-        vectors = ((x - mean).T @ vectors.float()).double()
-        vectors = torch.nn.functional.normalize(vectors, dim=0)
+        narrow = vectors.float()
+        vectors = in_blocks(lambda rows, middle: (rows - middle[:, None]) @ narrow, x.T, mean, axes=(0,)).double()
+        vectors /= vectors.norm(dim=0).clamp_(min=torch.finfo(torch.float64).tiny)
     return spec.finished(mean.double(), vectors, values.clamp_(min=0.0) / (n - 1), k, x.dtype)
 
 

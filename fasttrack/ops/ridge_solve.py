@@ -40,6 +40,9 @@ def ridge_solve(
         (…, D, M), or (…, D) for y (…, N); dtype of X (half types are computed in float32). On a GPU, where looking
         at values would make the host wait, a system without a solution gives NaN instead of an error.
 
+    Memory: the factor of the smaller Gram matrix, 1.5·min(N, D)² float32 numbers while it is made; where a backward
+    may follow, min(N, D)² per system are kept for it. A packed copy of X lives for the call.
+
     Raises:
         ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
         RangeError: λ is not positive; on the CPU also where X or y is not finite, or λ so small against ‖X‖² that

@@ -116,6 +116,13 @@ _HOSTILE = [
 _TINY = [(0, 2.3, 3.1, 2.3001, 3.1002), (0, 4.9999, 2.7, 5.0002, 2.70001)]
 # No edge of a bin lies on a whole cell, where the coordinate gradient has a kink.
 _SHARED = [(0, 0.31 + 1.9 * x, 0.73 + 2.3 * y, 4.57 + 1.9 * x, 4.16 + 2.3 * y) for y in range(3) for x in range(5)]
+# Two images; wider than the map, beside it, and beyond its corner.
+_ROWS = [
+    (n, x, y, x + side, y + 3.63)
+    for n in range(2)
+    for y in (-1.87, 2.44)
+    for x, side in ((-2.31, 4.06), (0.37, 3.11), (1.29, 16.4), (4.71, 3.11), (14.2, 2.3))
+]
 POOL = (
     Case("several", _rois((2, 5, 9, 7), (3, 2), 0.25, 6)),
     Case("square", _rois((1, 3, 8, 8), 4, 1.0, 3)),
@@ -124,6 +131,8 @@ POOL = (
     Case("one_bin", _rois((3, 4, 11, 5), 1, 0.5, 7)),
     Case("one_cell", _rois((1, 2, 1, 1), 3, 1.0, [(0, -0.7, -0.4, 0.8, 0.9)])),
     Case("shared", _rois((1, 37, 10, 13), (5, 3), 1.0, _SHARED)),
+    Case("tiles_8x8", _rois((2, 40, 7, 11), 8, 1.0, _ROWS)),
+    Case("tiles_4x4", _rois((2, 40, 7, 11), 4, 1.0, _ROWS)),
     Case("channels", _rois((2, 67, 12, 14), 8, 0.125, 9)),
     Case("none", _rois((1, 31, 9, 10), 2, 1.0, [])),
     Case("dcfst_8x8", _dcfst(128, 36, 8), bench=True, tests=False),

@@ -101,6 +101,8 @@ class Spec:
         gradients: arguments that receive a gradient (empty: not differentiable).
         cost: counted work of a case's arguments.
         dtypes: float dtypes the function takes.
+        caches: bytes that one call keeps beside its arguments and results, as the function's docstring says; beyond
+            them it holds at most twice its inputs and outputs.
     """
 
     stem: str
@@ -112,6 +114,7 @@ class Spec:
     gradient_tolerance: Mapping[torch.dtype, Tolerance] = field(default_factory=dict)
     cost: Callable[[dict[str, Any]], Cost] | None = None
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+    caches: Callable[[dict[str, Any]], float] | None = None
 
     def tolerance_of(self, dtype: torch.dtype, *, gradient: bool = False) -> Tolerance:
         """Bounds for a dtype; gradients have their own where the spec gives them."""

@@ -125,5 +125,6 @@ SPECS = (
         # tests/test_conv_regression.py checks it.
         ("features", "weight", "reduction"),
         cost=_cost,
+        caches=lambda arguments: 2.5 * 4 * arguments["features"].shape[-3:].numel(),
     ),
 )

@@ -42,8 +42,7 @@ def finished(
     varies = variances[:columns] > torch.clamp(relative * variances[:1], min=(8 * eps) ** 2 * mean.square().sum())
     leading = basis[:, :columns]
     largest = leading.abs().argmax(0, keepdim=True)
-    signed = leading * leading.gather(0, largest).sign()
-    out[:, :columns] = torch.where(varies, signed, 0.0)
+    out[:, :columns] = leading * torch.where(varies, leading.gather(0, largest).sign(), 0.0)
     kept[:columns] = torch.where(varies, variances[:columns], 0.0)
     return mean.to(dtype), out.to(dtype), kept.to(dtype)
 

@@ -129,8 +129,24 @@ _GRADIENT = {
     torch.bfloat16: Tolerance(2e-2, 2e-2, witness="1e-2, 1e-2: the gradient of the output arrives rounded"),
 }
 
+
+def _factor_bytes(samples: int, features: int) -> float:
+    """A float32 factor, and its lower half in panels of rows."""
+    return 1.5 * 4 * min(samples, features) ** 2
+
+
 SPECS = (
-    Spec("ridge_solve", "ridge_solve", ridge_solve, _SOLVE, _TOLERANCE, ("X", "y", "lam"), _GRADIENT, cost=_solve_cost),
+    Spec(
+        "ridge_solve",
+        "ridge_solve",
+        ridge_solve,
+        _SOLVE,
+        _TOLERANCE,
+        ("X", "y", "lam"),
+        _GRADIENT,
+        cost=_solve_cost,
+        caches=lambda arguments: _factor_bytes(*arguments["X"].shape[-2:]),
+    ),
     Spec(
         "ridge_solve",
         "ridge_linear",
@@ -140,5 +156,6 @@ SPECS = (
         ("P", "W", "y", "lam"),
         _GRADIENT,
         cost=_linear_cost,
+        caches=lambda arguments: _factor_bytes(arguments["P"].shape[-2], arguments["W"].shape[0]),
     ),
 )
