@@ -3,17 +3,21 @@
 from fasttrack.models.base import Fit, TargetModel
 from fasttrack.models.conv_regressor import ConvRegressor, RegressorConfig
 from fasttrack.models.filter_regressor import FilterConfig, FilterRegressor
+from fasttrack.models.online_classifier import ClassifierConfig, OnlineClassifier, SampleMemory
 from fasttrack.models.pooled_samples import PooledSamples
 from fasttrack.models.ridge_locator import RidgeConfig, RidgeLocator
 
 __all__ = [
+    "ClassifierConfig",
     "ConvRegressor",
     "FilterConfig",
     "FilterRegressor",
     "Fit",
+    "OnlineClassifier",
     "PooledSamples",
     "RegressorConfig",
     "RidgeConfig",
     "RidgeLocator",
+    "SampleMemory",
     "TargetModel",
 ]
