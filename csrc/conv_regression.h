@@ -79,6 +79,17 @@ struct ConvReduction {
   double weight_decay;
 };
 
+// The channels of the map are those of `maps` maps; regressor r reads the sum of their reductions, map i with the
+// share mixing[i][r]. Each has its own rate. Without a reduction there is one map and one regressor.
+struct ConvFusion {
+  int64_t maps, regressors;
+  const int64_t* channels;  // (maps)
+  const double* mixing;     // (maps, regressors)
+  const double* rates;      // (regressors), factors of the weight's learning rate
+  const double* map_rates;  // (maps), factors of the reduction's
+  const double* decays;     // (regressors), factors of the weight decay
+};
+
 // A whole optimisation of sum(loss) + weight_decay * |w|^2; weight, bias and reduction are updated in place.
 struct ConvRunArgs {
   int64_t channels, kernel_h, kernel_w, tile_h, tile_w;
@@ -87,16 +98,17 @@ struct ConvRunArgs {
   LossParams loss;
   double weight_decay;
   ConvOptimizer optimizer;
-  double learning_rate;
+  double learning_rate, bias_learning_rate;
   int64_t steps;
   double tolerance;  // stop when the data loss falls below it; negative: never
   int64_t patience;  // stop when the objective has not fallen by a thousandth for so many steps; 0: never
   bool evaluate;     // measure loss and SNR of the final weight (half an iteration more)
-  float* weight;     // (C, kh, kw), C = channels or, with a reduction, `reduced`
+  float* weight;     // (regressors, C, kh, kw), C = channels or, with a reduction, `reduced`
   float* bias;       // (1,)
   ConvReduction reduction;
+  ConvFusion fusion;
   // Adam's state, read and left as the run ends: both moments of weight and bias, and the steps they have seen.
-  float* moments;       // (2, C, kh, kw) first and second moment, or null: start at zero, leave nothing
+  float* moments;       // (2, regressors, C, kh, kw) first and second moment, or null: start at zero, leave nothing
   float* bias_moments;  // (2,), null with `moments`
   int64_t steps_before;
   double* history;   // out: (steps + 1, 2) of loss and SNR, the iterates in order

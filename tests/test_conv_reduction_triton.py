@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_conv_fusion import fusion_against_network
 from test_conv_regression_triton import DEVICE, bump, normal
 
 from fasttrack import native, nn, ops
@@ -133,10 +134,45 @@ def test_a_run_nobody_waits_for():
     assert torch.equal(end.weight, truth.weight)
     assert torch.equal(end.reduction_moments, truth.state.reduction_moments)
     assert torch.equal(end.history[:6].cpu(), truth.history)
-    with pytest.raises(ShapeError, match=r"reduction must be 9 reduced channels, as when the run was made, got none"):
+    with pytest.raises(
+        ShapeError, match=r"reduction must be 9 reduced channels for 1 regressors, as .*, got none for 1"
+    ):
         run.load(normal(21, 7, 5), bias, 5, 1e-3)
     with pytest.raises(RangeError, match=r"reduced must be None with optimizer 'cg', else at least 1, got 9"):
         ops.ConvDeviceRun(p, "cg", 6, reduced=9)
+
+
+RELEASED = ops.Fusion((21, 14), ((0.8, 0.0), (0.2, 1.0)), (1.0, 8.0), decays=(1.0, 8.0))
+THREE = ops.Fusion((3, 2, 5), ((0.5, 2.0), (-1.0, 0.0), (1.0, 1.0)), (2.0, 1.0), (1.0, 3.0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("fusion", "reduced", "kernel", "optimizer", "lr"),
+    [
+        (RELEASED, 9, (4, 3), "adam", 1e-4),
+        (THREE, 33, (5, 2), "gd", 1e-6),
+        (ops.Fusion((17,), ((0.7,),)), 6, (1, 1), "adam", 1e-4),
+    ],
+)
+def test_fusion_is_the_network(fusion, reduced, kernel, optimizer, lr):
+    fusion_against_network(fusion, reduced, kernel, optimizer, lr, "triton", steps=4)
+
+
+def test_fusion_nobody_waits_for():
+    fusion, size = ops.Fusion((21, 14), ((1.0, 0.0), (1.0, 1.0)), (1.0, 40.0)), (7, 5)
+    p, begin = problem(channels=35), start(35, 9)
+    weight = torch.stack([begin[0], 2 * begin[0]])
+    run = ops.ConvDeviceRun(p, "adam", 6, reduced=9, regressors=2)
+    options = {"reduction": begin[2], "fusion": fusion, "bias_lr": 0.0}
+    run.load(weight, begin[1], 3, 1e-4, **options)
+    run.launch()
+    end, truth = run.result(), p.run(weight, begin[1], 3, "adam", 1e-4, backend="triton", **options)
+    assert end.weight.shape == (2, 9, *size)
+    assert torch.equal(end.weight, truth.weight)
+    assert torch.equal(end.moments, truth.state.moments)
+    assert torch.equal(end.bias, begin[1])
+    with pytest.raises(ShapeError, match=r"reduction must be 9 reduced channels for 2 regressors.*got 9 for 1"):
+        run.load(begin[0], begin[1], 3, 1e-4, reduction=begin[2])
 
 
 @pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU: CUDA graphs")

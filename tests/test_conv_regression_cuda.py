@@ -89,6 +89,51 @@ def test_tolerance_evaluation_and_state():
 
 
 @runs
+@pytest.mark.parametrize(("optimizer", "lr"), [("adam", 1e-9), ("gd", 1e-12)])
+def test_patience_ends_a_run_that_learns_nothing(optimizer, lr):
+    p = problem(2, nn.SquareLoss())
+    weight, bias = 0.01 * normal(5, 7, 5, seed=9), torch.tensor([0.1])
+    got = run(p, weight, bias, 9, optimizer, lr, patience=3)
+    truth = p.run(weight, bias, 9, optimizer, lr, patience=3, backend="cpu")
+    assert (
+        (got.stalled, got.steps, len(got.history)) == (truth.stalled, truth.steps, len(truth.history)) == (True, 3, 4)
+    )
+    assert BOUND.admits(got.weight.cpu(), truth.weight)
+    free = run(p, weight, bias, 4, optimizer, lr, patience=None)
+    assert (free.stalled, free.steps) == (False, 4)
+    assert torch.equal(run(p, weight, bias, 3, optimizer, lr).weight, got.weight), "the iterates are the same"
+
+
+@runs
+def test_patience_watches_loss_and_decay():
+    """A map without features: the loss stands still, the decay alone falls, and with it the objective."""
+    maps, targets = [torch.zeros(5, 14, 12)], [torch.zeros(8, 8)]
+    weight = 0.1 * normal(5, 7, 5, seed=9)
+    stops = {}
+    for decay in (0.0, 10.0):
+        p = ops.ConvRegressionProblem(maps, targets, nn.SquareLoss(), decay)
+        got = run(p, weight, None, 8, "gd", 1e-3, patience=2)
+        truth = p.run(weight, None, 8, "gd", 1e-3, patience=2, backend="cpu")
+        assert (got.steps, got.stalled) == (truth.steps, truth.stalled)
+        stops[decay] = got.steps, got.stalled
+    assert stops == {0.0: (2, True), 10.0: (8, False)}
+    learns = problem(loss=nn.TruncatedLoss())
+    one, two = (run(learns, None, None, 12, "adam", 1e-3, patience=k) for k in (None, 5))
+    assert torch.equal(one.weight, two.weight)
+    assert not two.stalled
+
+
+@runs
+def test_a_bias_with_its_own_rate():
+    p, bias = problem(), torch.tensor([0.1])
+    for lr in (0.0, 3e-2):
+        got, truth = run(p, None, bias, 4, "adam", 1e-3, bias_lr=lr), p.run(None, bias, 4, "adam", 1e-3, bias_lr=lr)
+        assert BOUND.admits(got.bias.cpu(), truth.bias)
+        assert BOUND.admits(got.weight.cpu(), truth.weight)
+    assert not BOUND.admits(run(p, None, bias, 4, "adam", 1e-3).bias.cpu(), truth.bias)
+
+
+@runs
 def test_two_runs_give_the_same_bits():
     p = problem(2)
     one, two = (run(p, None, None, 4, "adam", 1e-2) for _ in range(2))
@@ -124,7 +169,7 @@ H200_BLOCKS, H200_SHARED = 132, 227 * 1024
 def test_trackers_sizes_fit_an_h200(kernel, sizes, blocks):
     plan = Plan(kernel, sizes)
     assert plan.blocks(H200_BLOCKS) == blocks
-    assert 4 * plan.shared_floats(blocks)[3] + 12_320 <= H200_SHARED
+    assert 4 * plan.shared_floats(blocks)[3] + 12_400 <= H200_SHARED
 
 
 def test_size_l_does_not_fit():

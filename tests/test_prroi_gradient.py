@@ -203,5 +203,26 @@ def test_deterministic_follows_torch():
         torch.use_deterministic_algorithms(before)
 
 
+@pytest.mark.parametrize("bins", [8, 4])
+def test_tiles_have_the_same_bits_on_any_number_of_threads(bins):
+    """A grid of square tiles, whose channels are shared out among the threads; channels of two blocks and a half."""
+    low = torch.arange(9.0) * 1.37 - 1
+    rois = ops.prroi_grid_rois(*(torch.stack([low, low + extent], 1) for extent in (5.3, 6.1)))
+    draw = torch.Generator().manual_seed(6)
+    features = torch.randn(1, 72, 13, 11, generator=draw).requires_grad_()
+    grad = torch.randn(len(rois), 72, bins, bins, generator=draw)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            out = ops.prroi_pool(features, rois, bins, backend="cpu")
+            results.append((out.detach(), torch.autograd.grad(out, features, grad)[0]))
+    finally:
+        torch.set_num_threads(before)
+    for out, by_features in results[1:]:
+        assert torch.equal(out, results[0][0])
+        assert torch.equal(by_features, results[0][1])
+
+
 def test_specs_name_public_functions():
     assert {s.name for s in SPECS} <= set(ops.__all__)

@@ -344,12 +344,14 @@ def test_module_is_its_function():
     assert repr(module) == "PrRoIPool2D(3, 2, spatial_scale=0.0625)"
 
 
-@pytest.mark.parametrize(("channels", "size"), [(64, (8, 8)), (68, (4, 8)), (65, (8, 8)), (64, (9, 7))])
-def test_large_outputs_are_written_past_the_caches(channels, size):
-    """The path of outputs beyond 8 MB gives the bits of the ordinary one, whole blocks or not."""
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("channels", "size"), [(64, (8, 8)), (128, (4, 4)), (68, (4, 8)), (65, (8, 8)), (64, (9, 7))])
+def test_large_outputs_are_written_past_the_caches(channels, size, shared):
+    """The path of outputs beyond 8 MB gives the bits of the ordinary one, whole blocks or not, in rows or alone."""
     features = normal(1, channels, 10, 12)
     rois = torch.rand(1100, 5, generator=torch.Generator().manual_seed(5)) * 9
     rois[:, 0] = 0
+    rois[:, 2::2] = rois[::25, 2::2].repeat_interleave(25, 0) if shared else rois[:, 2::2]
     rois[:, 3:] += rois[:, 1:3]
     large = ops.prroi_pool(features, rois, size, backend="cpu")
     assert large.numel() > 2**21

@@ -58,6 +58,10 @@ void conv_features_gradient(const std::vector<int64_t>& shape, uintptr_t respons
 
 using FrameTuple = std::tuple<uintptr_t, uintptr_t, int64_t, int64_t>;  // spectra, target, height, width
 
+// Channels of the maps, their shares, factors of the rates of regressors and maps and of the regressors' decay.
+using FusionTuple = std::tuple<std::vector<int64_t>, std::vector<double>, std::vector<double>, std::vector<double>,
+                               std::vector<double>>;
+
 // One optimisation as Python describes it, with what its arguments point to.
 struct ConvRunCall {
   explicit ConvRunCall(const py::dict& d) {
@@ -77,6 +81,7 @@ struct ConvRunCall {
     args.weight_decay = real("weight_decay");
     args.optimizer = static_cast<ConvOptimizer>(number("optimizer"));
     args.learning_rate = real("lr");
+    args.bias_learning_rate = real("bias_lr");
     args.steps = number("steps");
     args.tolerance = real("tolerance");
     args.patience = number("patience");
@@ -85,6 +90,14 @@ struct ConvRunCall {
     args.bias = memory("bias");
     args.reduction = {number("reduced"), memory("reduction"), memory("reduction_moments"), real("reduction_lr"),
                       real("reduction_decay")};
+    std::tie(channels, mixing, rates, map_rates, decays) = d["fusion"].cast<FusionTuple>();
+    args.fusion = {static_cast<int64_t>(channels.size()),
+                   static_cast<int64_t>(rates.size()),
+                   channels.data(),
+                   mixing.data(),
+                   rates.data(),
+                   map_rates.data(),
+                   decays.data()};
     args.moments = memory("moments");
     args.bias_moments = memory("bias_moments");
     args.steps_before = number("steps_before");
@@ -93,6 +106,8 @@ struct ConvRunCall {
   }
 
   std::vector<ConvFrame> frames;
+  std::vector<int64_t> channels;
+  std::vector<double> mixing, rates, map_rates, decays;
   int64_t counts[3] = {0, 0, 0}, floats = 0;
   ConvRunArgs args{};
 };

@@ -11,13 +11,21 @@ namespace FT_ISA {
 
 struct Adam {
   double learning_rate;
+  double first = 1;
   float step_size = 0, root_correction = 1;
 
   void at(int64_t step) {  // step counts from 1
-    const double first = 1.0 - std::pow(0.9, static_cast<double>(step));
+    first = 1.0 - std::pow(0.9, static_cast<double>(step));
     const double second = 1.0 - std::pow(0.999, static_cast<double>(step));
     step_size = static_cast<float>(learning_rate / first);
     root_correction = static_cast<float>(std::sqrt(second));
+  }
+  // The same step with another learning rate.
+  Adam with(double rate) const {
+    Adam other = *this;
+    other.learning_rate = rate;
+    other.step_size = static_cast<float>(rate / first);
+    return other;
   }
   // One column of weights, whose gradient is scale * gradient + decay * weight.
   void update_all(float scale, float decay, const float* __restrict gradient, std::ptrdiff_t count,

@@ -21,8 +21,6 @@ class Descent {
       : run_(run),
         adaptive_(run.args.optimizer == ConvOptimizer::Adam),
         adam_{run.args.learning_rate},
-        reduction_adam_{run.args.reduction.learning_rate},
-        decay_(static_cast<float>(2.0 * run.args.weight_decay)),
         reduction_decay_(static_cast<float>(2.0 * run.args.reduction.weight_decay)),
         bias_(*run.args.bias) {
     if (run.args.bias_moments != nullptr)
@@ -42,14 +40,18 @@ class Descent {
     const Share blocks = share(run_.base.blocks, me, all);
     if (run_.reduces) {
       run_.reduction.turn(blocks);
-      run_.reduction.compose(run_.weight, blocks);
+      if (run_.reduction.mixes()) {
+        run_.reduction.mix(run_.weight, share(run_.kernel.blocks, me, all));
+#pragma omp barrier
+      }
+      run_.reduction.compose(run_.weight, blocks, run_.slopes(me));
     }
     const float* lanes = run_.reduces ? run_.reduction.composed : run_.weight;
     for (index b = blocks.first; b < blocks.last; ++b) run_.weight_forward(lanes, b, me);
   }
 
   void sum_squares(int me, int all) const {
-    const Share blocks = share(run_.kernel.blocks, me, all), wide = share(run_.base.blocks, me, all);
+    const Share blocks = share(run_.weight_blocks(), me, all), wide = share(run_.base.blocks, me, all);
     for (index b = blocks.first; b < blocks.last; ++b) run_.sum_squares(b);
     for (index b = wide.first; run_.reduces && b < wide.last; ++b) run_.sum_reduction_squares(b);
   }
@@ -57,9 +59,9 @@ class Descent {
   // One update from the spectrum of the gradient; then, where `more`, the next spectra. `step` counts from 1.
   void update(int64_t step, float bias_gradient, bool more, int me, int all) {
     adam_.at(step);
-    reduction_adam_.at(step);
-    bias_ = adaptive_ ? adam_.update(bias_, bias_gradient, bias_mean_, bias_square_)
-                      : bias_ - static_cast<float>(adam_.learning_rate) * bias_gradient;
+    const Adam own = adam_.with(run_.args.bias_learning_rate);
+    bias_ = adaptive_ ? own.update(bias_, bias_gradient, bias_mean_, bias_square_)
+                      : bias_ - static_cast<float>(own.learning_rate) * bias_gradient;
     if (run_.reduces) {
       update_reduced(me, all);
       if (more) transform(me, all);
@@ -67,9 +69,10 @@ class Descent {
     }
     const Share blocks = share(run_.base.blocks, me, all);
     const index count = run_.base.kv * run_.base.ku * FT_LANES;
+    const float decay = static_cast<float>(2.0 * run_.args.weight_decay);
     for (index b = blocks.first; b < blocks.last; ++b) {
       const index at = b * run_.block_floats;
-      move(adam_, decay_, run_.gradient_inverse(b, me), count, run_.weight + at, run_.mean + at, run_.square + at);
+      move(adam_, decay, run_.gradient_inverse(b, me), count, run_.weight + at, run_.mean + at, run_.square + at);
       if (run_.args.patience > 0) run_.sum_squares(b);
       if (more) run_.weight_forward(run_.weight, b, me);
     }
@@ -89,23 +92,36 @@ class Descent {
   // The gradient in A needs the old weight, that in w the whole gradient and the old A (which `turned` keeps).
   void update_reduced(int me, int all) const {
     const Reduction& r = run_.reduction;
+    const ConvFusion& fusion = run_.args.fusion;
     float* slopes = run_.slopes(me);
     const Share wide = share(run_.base.blocks, me, all), narrow = share(run_.kernel.blocks, me, all);
-    for (index b = wide.first; b < wide.last; b += Reduction::kBlocksAtOnce) {
-      const index count = std::min(Reduction::kBlocksAtOnce, wide.last - b), at = b * r.block_floats();
-      for (index i = b; i < b + count; ++i) run_.gradient_inverse(i, r.gradient + i * run_.block_floats, me);
-      r.slope(run_.weight, b, count, slopes);
-      move(reduction_adam_, reduction_decay_, slopes, count * r.block_floats(), r.lanes + at, r.mean + at,
-           r.square + at);
-    }
+    index inverted = wide.first;
+    r.each(wide, [&](const Stretch& at) {
+      for (; inverted < at.block + at.count; ++inverted) {
+        run_.gradient_inverse(inverted, r.gradient + inverted * run_.block_floats, me);
+      }
+      r.slope(run_.weight, at, slopes);
+      const Adam adam = adam_.with(run_.args.reduction.learning_rate * fusion.map_rates[at.map]);
+      const index first = at.block * r.block_floats();
+      const index length = at.whole() ? at.count * r.block_floats() : at.last_lane - at.first_lane;
+      for (index i = at.first_lane; i < r.block_floats(); i += at.whole() ? r.block_floats() : FT_LANES) {
+        const index to = first + i;
+        move(adam, reduction_decay_, slopes + i, length, r.lanes + to, r.mean + to, r.square + to);
+      }
+    });
 #pragma omp barrier
+    const index floats = run_.base.kv * run_.base.ku * FT_LANES, regressor = run_.kernel.blocks * run_.block_floats;
     for (index b = narrow.first; b < narrow.last; b += Reduction::kBlocksAtOnce) {
       const index count = std::min(Reduction::kBlocksAtOnce, narrow.last - b);
-      r.weight_slope(b, count, slopes);
-      for (index i = 0; i < count; ++i) {
-        const index at = (b + i) * run_.block_floats, floats = run_.base.kv * run_.base.ku * FT_LANES;
-        const float* slope = slopes + i * run_.block_floats;
-        move(adam_, decay_, slope, floats, run_.weight + at, run_.mean + at, run_.square + at);
+      const float* slope = r.weight_slopes(b, count, slopes);
+      for (index k = 0; k < fusion.regressors; ++k, slope += Reduction::kBlocksAtOnce * run_.block_floats) {
+        const Adam adam = adam_.with(run_.args.learning_rate * fusion.rates[k]);
+        const float decay = static_cast<float>(2.0 * run_.args.weight_decay * fusion.decays[k]);
+        for (index i = 0; i < count; ++i) {
+          const index at = k * regressor + (b + i) * run_.block_floats;
+          const float* own = slope + i * run_.block_floats;
+          move(adam, decay, own, floats, run_.weight + at, run_.mean + at, run_.square + at);
+        }
       }
     }
     if (run_.args.patience > 0) sum_squares(me, all);
@@ -114,8 +130,8 @@ class Descent {
 
   ConvRun& run_;
   const bool adaptive_;
-  Adam adam_, reduction_adam_;
-  const float decay_, reduction_decay_;
+  Adam adam_;
+  const float reduction_decay_;
   float bias_, bias_mean_ = 0, bias_square_ = 0;
 };
 

@@ -39,7 +39,7 @@ ConvRun::ConvRun(const ConvRunArgs& a)
       reduces(a.reduction.matrix != nullptr),
       base(frame_geometry(a, 0)),
       kernel(base),
-      reduction{kernel, base},
+      reduction{kernel, base, a.fusion},
       workspace_floats(0),
       transform_(base) {
   if (reduces) {
@@ -67,14 +67,13 @@ ConvRun::ConvRun(const ConvRunArgs& a)
     frames.push_back(frame);
   }
   group_sum.resize(static_cast<std::size_t>(groups));
-  block_sum.resize(static_cast<std::size_t>(std::max(base.blocks, kernel.blocks)));
-  weight = take(kernel.weight_floats());
-  mean = take(kernel.weight_floats());
-  square = take(kernel.weight_floats());
+  block_sum.resize(static_cast<std::size_t>(std::max(base.blocks, weight_blocks())));
+  for (float** p : {&weight, &mean, &square}) *p = take(weight_blocks() * block_floats);
   if (reduces) {
     for (float** p : {&reduction.lanes, &reduction.mean, &reduction.square, &reduction.turned}) {
       *p = take(reduction.floats());
     }
+    if (reduction.mixes()) reduction.mixed = take(args.fusion.maps * kernel.blocks * block_floats);
     reduction.composed = take(base.weight_floats());
     reduction.gradient = take(base.weight_floats());
   }
@@ -88,14 +87,27 @@ ConvRun::ConvRun(const ConvRunArgs& a)
   scratch_ = take(own_ * max_threads());
 }
 
+void ConvRun::pack(const float* from, float* lanes) const {
+  for (index r = 0; r < args.fusion.regressors; ++r) {
+    pack_weight(kernel, from + r * kernel.channels * base.ku * base.kv, lanes + r * kernel.blocks * block_floats,
+                false);
+  }
+}
+
+void ConvRun::unpack(const float* lanes, float* to) const {
+  for (index r = 0; r < args.fusion.regressors; ++r) {
+    unpack_weight(kernel, lanes + r * kernel.blocks * block_floats, to + r * kernel.channels * base.ku * base.kv, 1.0f);
+  }
+}
+
 void ConvRun::prepare() {
-  pack_weight(kernel, args.weight, weight, false);
+  pack(args.weight, weight);
   if (args.moments == nullptr) {
-    std::fill(mean, mean + kernel.weight_floats(), 0.0f);
-    std::fill(square, square + kernel.weight_floats(), 0.0f);
+    std::fill(mean, mean + weight_blocks() * block_floats, 0.0f);
+    std::fill(square, square + weight_blocks() * block_floats, 0.0f);
   } else {
-    pack_weight(kernel, args.moments, mean, false);
-    pack_weight(kernel, args.moments + kernel.channels * base.ku * base.kv, square, false);
+    pack(args.moments, mean);
+    pack(args.moments + args.fusion.regressors * kernel.channels * base.ku * base.kv, square);
   }
   if (reduces) {
     const ConvReduction& from = args.reduction;
@@ -139,10 +151,10 @@ const float* ConvRun::gradient_inverse(index block, int thread) {
 }
 
 void ConvRun::finish() const {
-  unpack_weight(kernel, weight, args.weight, 1.0f);
+  unpack(weight, args.weight);
   if (args.moments != nullptr) {
-    unpack_weight(kernel, mean, args.moments, 1.0f);
-    unpack_weight(kernel, square, args.moments + kernel.channels * base.ku * base.kv, 1.0f);
+    unpack(mean, args.moments);
+    unpack(square, args.moments + args.fusion.regressors * kernel.channels * base.ku * base.kv);
   }
   if (!reduces) return;
   const ConvReduction& to = args.reduction;
@@ -220,7 +232,7 @@ void ConvRun::sum_squares(index block) {
     for (index i = v; i < v + column; i += FT_LANES) squares += load(w + i) * load(w + i);
     total += sum(squares);
   }
-  block_sum[static_cast<std::size_t>(block)].weight_square = total;
+  block_sum[static_cast<std::size_t>(block)].weight_square = args.fusion.decays[block / kernel.blocks] * total;
 }
 
 void ConvRun::sum_reduction_squares(index block) {

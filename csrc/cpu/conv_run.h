@@ -51,6 +51,7 @@ class ConvRun {
   ConvRun(const ConvRun&) = delete;  // `reduction` refers to its neighbours
   void prepare();                    // fills the workspace from weight, reduction and targets
   void finish() const;               // leaves weight, reduction and moments with the caller
+  index weight_blocks() const { return args.fusion.regressors * kernel.blocks; }
 
   void weight_forward(const float* lanes, index block, int thread);
   const float* gradient_inverse(index block, int thread);  // unscaled, block_floats values
@@ -79,14 +80,14 @@ class ConvRun {
   const ConvRunArgs& args;
   const bool reduces;
   Geometry base;    // of the first frame: what concerns the kernel on the map holds for all
-  Geometry kernel;  // of the weight: `base` with the channels that a reduction leaves
+  Geometry kernel;  // of one regressor: `base` with the channels that a reduction leaves
   Reduction reduction;
   std::vector<Frame> frames;
   std::vector<LossSums> group_sum;
   std::vector<BlockSums> block_sum;
   index block_floats, workspace_floats;
   float scale;
-  float* weight;  // (blocks, even(kv), ku, FT_LANES), like the next two
+  float* weight;  // per regressor (blocks, even(kv), ku, FT_LANES), like the next two
   float* mean;    // Adam's first moment; conjugate gradient's direction
   float* square;  // Adam's second moment; conjugate gradient's residual
   float* weight_spectra;
@@ -96,6 +97,8 @@ class ConvRun {
  private:
   float* scratch(int thread) const { return scratch_ + thread * own_; }
   float* take(index floats);
+  void pack(const float* weight, float* lanes) const;  // all regressors
+  void unpack(const float* lanes, float* weight) const;
   void measure(const Frame& frame, index group, const float* response, float* gradient, LossSums& sums) const;
 
   TileTransform transform_;

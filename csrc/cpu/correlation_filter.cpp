@@ -37,6 +37,25 @@ float one_over_size(const CfMaps& m) {
 
 int threads_for(const CfMaps& m) { return static_cast<int>(std::min<int64_t>(max_threads(), m.channels)); }
 
+// The window as the transforms want it, in memory of its own; null without one.
+struct Window {
+  float* prepared;
+  Window(const CfMaps& m, const MapTransform& t, Carver& carver)
+      : prepared(m.window == nullptr ? nullptr : carver.take<float>(t.window_floats())) {}
+};
+
+const float* prepare(const CfMaps& m, const MapTransform& t, PerThread<Window, false>& memory) {
+  const Window w = memory.of(0, m, t);
+  if (w.prepared != nullptr) t.prepare_window(m.window, w.prepared);
+  return w.prepared;
+}
+
+// While a spectrum is worked on, the map to be transformed next is fetched from memory, `count` cells at a time.
+FT_INLINE void fetch(const float* next, index count) {
+  constexpr index kLine = 16;
+  for (index i = 0; i < count; i += kLine) __builtin_prefetch(next + i, 0, 2);
+}
+
 void clear(const Work& w, index floats, int64_t scales) {
   std::fill(w.sum, w.sum + scales * floats, 0.0f);
   std::fill(w.energy, w.energy + scales + 1, 0.0);
@@ -47,8 +66,9 @@ void add_into(float* sum, const float* part, index floats) {
 }
 
 // sum += |x|^2, one vector per complex element; then x <- scale conj(y) x where there is a label spectrum y.
-void square(float* x, const float* y, float scale, float* sum, index floats) {
+void square(float* x, const float* y, float scale, float* sum, index floats, const float* next) {
   for (index i = 0; i < floats; i += kComplex) {
+    fetch(next + i, kComplex);
     const Complex v = load_complex(x + i);
     store(sum + i / 2, load(sum + i / 2) + v.re * v.re + v.im * v.im);
     if (y != nullptr) {
@@ -59,8 +79,9 @@ void square(float* x, const float* y, float scale, float* sum, index floats) {
 }
 
 // sum += conj(a) z
-void correlate(const float* a, const float* z, float* sum, index floats) {
+void correlate(const float* a, const float* z, float* sum, index floats, const float* next) {
   for (index i = 0; i < floats; i += kComplex) {
+    fetch(next + i, kComplex);
     const Complex p = load_complex(a + i), q = load_complex(z + i), s = load_complex(sum + i);
     store_complex(sum + i, {s.re + q.re * p.re + q.im * p.im, s.im + q.im * p.re - q.re * p.im});
   }
@@ -84,7 +105,7 @@ void finish_training(const CfTrainArgs& a, const MapTransform& t, const float* l
     store_complex(w.spectrum + i, {scale * load(w.sum + i / 2) + splat(offset), vf{}});
   }
   if (!a.gaussian) {
-    for (index g = 0; g < t.groups(); ++g) t.write_real(g, w.spectrum + g * group, out);
+    for (index p = 0; p < t.parts(); ++p) t.write_real(p, w.spectrum + p * group, out);
     return;
   }
   t.inverse(w.spectrum, w.map, w.passes);
@@ -96,7 +117,7 @@ void finish_training(const CfTrainArgs& a, const MapTransform& t, const float* l
     const Complex alpha = times_conj(y, {re, k.im});
     store_complex(w.spectrum + i, {alpha.re / norm, alpha.im / norm});
   }
-  for (index g = 0; g < t.groups(); ++g) t.write_complex(g, w.spectrum + g * group, out);
+  for (index p = 0; p < t.parts(); ++p) t.write_complex(p, w.spectrum + p * group, out);
 }
 
 // One response: linear sum / B; Gaussian the kernel of every shift, filtered with the dual variables.
@@ -120,39 +141,40 @@ void finish_detection(const CfDetectArgs& a, const MapTransform& t, const float*
   t.inverse(w.spectrum, out, w.passes);
 }
 
-void train_channel(const CfTrainArgs& a, const MapTransform& t, index target, index channel, const float* label,
-                   Work& w) {
+void train_channel(const CfTrainArgs& a, const MapTransform& t, index target, index channel, const float* window,
+                   const float* label, Work& w) {
   const CfMaps& m = a.maps;
-  const float* next = channel + 1 < m.channels ? map_of(m, target, 0, channel + 1) : nullptr;
+  const float* next = map_of(m, target, 0, std::min<index>(channel + 1, m.channels - 1));
   float* out = a.model + 2 * (target * m.channels + channel) * m.width * t.half();
   const float scale = one_over_size(m);
-  const index group = t.group_floats();
-  t.forward_groups(map_of(m, target, 0, channel), m.stride_row, m.window, next, w.passes, [&](index g, float* bins) {
-    square(bins, a.gaussian ? nullptr : label + g * group, scale, w.sum + g * group / 2, group);
-    t.write_complex(g, bins, out);
+  t.forward_parts(map_of(m, target, 0, channel), m.stride_row, window, w.passes, [&](index part, float* bins) {
+    const index from = part * t.group_floats();
+    square(bins, a.gaussian ? nullptr : label + from, scale, w.sum + from / 2, t.part_floats(part), next + from);
+    t.write_complex(part, bins, out);
   });
 }
 
-void detect_channel(const CfDetectArgs& a, const MapTransform& t, index target, index channel, Work& w) {
+void detect_channel(const CfDetectArgs& a, const MapTransform& t, index target, index channel, const float* window,
+                    Work& w) {
   const CfMaps& m = a.maps;
-  const index group = t.group_floats(), model_floats = 2 * m.width * t.half();
+  const index model_floats = 2 * m.width * t.half();
   const bool last = channel + 1 == m.channels;
   const float* model = a.model + (target * m.channels + channel) * model_floats;
   for (index s = 0; s < m.scales; ++s) {
     const float* next = s + 1 < m.scales ? map_of(m, target, s + 1, channel)
-                        : last           ? nullptr
+                        : last           ? map_of(m, target, s, channel)
                                          : map_of(m, target, 0, channel + 1);
     float* sum = w.sum + s * t.floats();
-    t.forward_groups(map_of(m, target, s, channel), m.stride_row, m.window, next, w.passes,
-                     [&](index g, const float* bins) {
-                       float* of_model = w.model + g * group;
-                       if (s == 0) {
-                         t.read_complex(g, model, last ? 0 : model_floats, of_model);
-                         if (a.gaussian) w.energy[m.scales] += t.energy(g, of_model);
-                       }
-                       correlate(of_model, bins, sum + g * group, group);
-                       if (a.gaussian) w.energy[s] += t.energy(g, bins);
-                     });
+    t.forward_parts(map_of(m, target, s, channel), m.stride_row, window, w.passes, [&](index part, const float* bins) {
+      const index from = part * t.group_floats();
+      float* of_model = w.model + from;
+      if (s == 0) {
+        t.read_complex(part, model, last ? 0 : model_floats, of_model);
+        if (a.gaussian) w.energy[m.scales] += t.energy(part, of_model);
+      }
+      correlate(of_model, bins, sum + from, t.part_floats(part), next + from);
+      if (a.gaussian) w.energy[s] += t.energy(part, bins);
+    });
   }
 }
 
@@ -167,6 +189,8 @@ void cf_train(const CfTrainArgs& a) {
   // One more, for the spectrum of the label.
   PerThread<Work> label_work(1, t, int64_t{1});
   Work of_label = label_work.of(0, t, int64_t{1});
+  PerThread<Window, false> window_memory(1, m, t);
+  const float* window = prepare(m, t, window_memory);
   for (index target = 0; target < m.targets; ++target) {
     if (target == 0 || a.stride_label != 0) {
       t.forward(a.label + target * a.stride_label, m.width, nullptr, of_label.spectrum, of_label.passes);
@@ -176,7 +200,7 @@ void cf_train(const CfTrainArgs& a) {
     {
       Work w = works.of(thread_index(), t, int64_t{1});
 #pragma omp for schedule(static)
-      for (index c = 0; c < m.channels; ++c) train_channel(a, t, target, c, of_label.spectrum, w);
+      for (index c = 0; c < m.channels; ++c) train_channel(a, t, target, c, window, of_label.spectrum, w);
     }
     Work first = works.of(0, t, int64_t{1});
     for (int i = 1; i < threads; ++i) add_into(first.sum, works.of(i, t, int64_t{1}).sum, floats);
@@ -192,13 +216,15 @@ void cf_detect(const CfDetectArgs& a) {
   PerThread<Work> works(threads, t, m.scales);
   PerThread<Work> shared(1, t, int64_t{1});
   float* coefficients = shared.of(0, t, int64_t{1}).spectrum;
+  PerThread<Window, false> window_memory(1, m, t);
+  const float* window = prepare(m, t, window_memory);
   for (index target = 0; target < m.targets; ++target) {
-    for (index g = 0; g < t.groups(); ++g) {
-      float* to = coefficients + g * t.group_floats();
+    for (index p = 0; p < t.parts(); ++p) {
+      float* to = coefficients + p * t.group_floats();
       if (a.gaussian) {
-        t.read_complex(g, a.coefficients + 2 * target * bins, 0, to);
+        t.read_complex(p, a.coefficients + 2 * target * bins, 0, to);
       } else {
-        t.read_real(g, a.coefficients + target * bins, to);
+        t.read_real(p, a.coefficients + target * bins, to);
       }
     }
     for (int i = 0; i < threads; ++i) clear(works.of(i, t, m.scales), floats, m.scales);
@@ -206,7 +232,7 @@ void cf_detect(const CfDetectArgs& a) {
     {
       Work w = works.of(thread_index(), t, m.scales);
 #pragma omp for schedule(static)
-      for (index c = 0; c < m.channels; ++c) detect_channel(a, t, target, c, w);
+      for (index c = 0; c < m.channels; ++c) detect_channel(a, t, target, c, window, w);
     }
     Work first = works.of(0, t, m.scales);
     for (int i = 1; i < threads; ++i) {

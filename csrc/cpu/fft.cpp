@@ -1,11 +1,11 @@
 // The passes of the mixed-radix FFT in fft.h: decimation in frequency forward, its transpose backward.
 #include "cpu/fft.h"
 
+#include "cpu/fft_passes.h"
+
 namespace ft {
 namespace FT_ISA {
 namespace {
-
-using index = std::ptrdiff_t;
 
 // Butterflies j0..j1-1 of the first forward pass of one row; In inputs of each are nonzero.
 template <int R, int In>
@@ -94,25 +94,6 @@ void last_rows(const FftPlan& plan, index rows, index wanted, const float* in, i
   }
 }
 
-template <int R, bool Inv>
-void middle_pass(float* data, index blocks, index length, const float* twiddle) {
-  const index m = length / R;
-  for (index b = 0; b < blocks; ++b) {
-    for (index j = 0; j < m; ++j) {
-      const float* w = twiddle + j * (R - 1) * kComplex;
-      float* at = data + (b * length + j) * kComplex;
-      butterfly<R, Inv, R, R>(
-          [&](index q) __attribute__((always_inline)) {
-            const Complex x = load_complex(at + q * m * kComplex);
-            return Inv && q > 0 ? times_conj(x, load_complex(w + (q - 1) * kComplex)) : x;
-          },
-          [&](index q, Complex y) __attribute__((always_inline)) {
-            store_complex(at + q * m * kComplex, !Inv && q > 0 ? times(y, load_complex(w + (q - 1) * kComplex)) : y);
-          });
-    }
-  }
-}
-
 // Last forward pass: contiguous groups of R, no twiddles, written with the caller's strides.
 template <int R>
 void leaf_forward(const float* in, index rows, index groups, Rows out) {
@@ -148,28 +129,6 @@ void leaf_inverse(Rows in, index rows, index groups, float* out) {
     in.im += in.imag_row;
   }
 }
-
-#define FT_BY_RADIX(radix, CALL) \
-  switch (radix) {               \
-    case 2:                      \
-      CALL(2);                   \
-      break;                     \
-    case 3:                      \
-      CALL(3);                   \
-      break;                     \
-    case 4:                      \
-      CALL(4);                   \
-      break;                     \
-    case 5:                      \
-      CALL(5);                   \
-      break;                     \
-    case 6:                      \
-      CALL(6);                   \
-      break;                     \
-    default:                     \
-      CALL(8);                   \
-      break;                     \
-  }
 
 }  // namespace
 

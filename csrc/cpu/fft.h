@@ -173,5 +173,13 @@ void fft_forward(const FftPlan& plan, std::int64_t rows, std::int64_t nonzero, R
 // `rows` inverse transforms (unscaled); only elements 0..wanted-1 of each output row are written.
 void fft_inverse(const FftPlan& plan, std::int64_t rows, std::int64_t wanted, Rows in, Rows out, float* scratch);
 
+// One forward transform of contiguous complex elements that leaves the frequencies in their natural order; `data` is
+// destroyed and is not `out`.
+void fft_ordered(const FftPlan& plan, float* data, float* out);
+// The same of two vectors of real signals, packed into one complex vector, times a window: element y is map[y row],
+// two vectors long, times element y of the window; null: 1/2. `scratch` holds n complex elements.
+void fft_ordered_real(const FftPlan& plan, const float* map, std::ptrdiff_t row, const float* window, float* out,
+                      float* scratch);
+
 }  // namespace FT_ISA
 }  // namespace ft

@@ -6,6 +6,7 @@
 // ReLU nothing is negative, so floats compare as integers, where a NaN (its sign cleared) wins.
 #include "lrn.h"
 
+#include "cpu/lrn_alone.h"
 #include "cpu/lrn_pool.h"
 #include "cpu/rsqrt.h"
 #include "cpu/scratch.h"
@@ -280,6 +281,7 @@ void lrn(const LrnArgs& a) {
   const int64_t total = a.count * a.channels * (a.pool > 0 ? a.out_h * a.out_w : a.height * a.width);
   if (total == 0) return;
   hint_huge_pages(a.out, total * static_cast<int64_t>(sizeof(float)));
+  if (lrn_alone_takes(a)) return lrn_alone(a);
   if (lrn_pool_takes(a) && lrn_pool(a)) return;
   const bool fast = a.beta == 0.75f && a.k >= kLeastForEstimate;
   if (a.before + a.after + 1 == 5) return fast ? run<true, 5>(a) : run<false, 5>(a);

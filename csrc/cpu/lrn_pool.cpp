@@ -9,9 +9,7 @@
 // Compared as unsigned integers the largest of y² is a NaN if there is one, of either sign.
 #include "cpu/lrn_pool.h"
 
-#include <utility>
-
-#include "cpu/rsqrt.h"
+#include "cpu/lrn_five.h"
 #include "cpu/scratch.h"
 
 namespace ft {
@@ -22,89 +20,30 @@ typedef uint32_t vu __attribute__((vector_size(FT_LANES * 4)));
 
 constexpr int64_t kParallelFrom = 1 << 15;       // elements below which threads cost more than they give
 constexpr int64_t kChunk = 32;                   // planes at once: two rows of each stay in the first cache
-constexpr float kLeast = 8e-14f, kMost = 1e36f;  // of eight times the largest y²
+constexpr float kLeast = 1e-14f, kMost = 1e36f;  // of the largest y²
 
 int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Vector of the elements first, first + step, … of a and b in a row.
-template <int first, int step, int... lane>
-FT_INLINE vf picked(vf a, vf b, std::integer_sequence<int, lane...>) {
-  return __builtin_shufflevector(a, b, (first + step * lane)...);
-}
-
-typedef std::make_integer_sequence<int, FT_LANES> Lanes;
-
-template <int first>
-FT_INLINE vf shifted(vf a, vf b) {
-  return picked<first, 1>(a, b, Lanes{});
-}
-
 FT_INLINE vf larger(vf a, vf b) { return (vf)((vu)a > (vu)b ? (vu)a : (vu)b); }
 
-FT_INLINE vf square_of(const float* x) {
-  const vf v = at_least(0.0f, load(x));
-  return v * v;
-}
-
-// A copy the compiler can keep in registers: no store through a float pointer can change it.
-struct Constants {
-  float k, alpha;
-  explicit Constants(const LrnArgs& a) : k(a.k), alpha(a.alpha) {}
-};
-
-// 8·y² of n vectors from v² and, in z, the sums of squares. The steps of all vectors side by side: one after the
-// other, their chains would wait for each other in the scheduler of the CPU.
+// y² of n vectors from v² and, in z, the sums of squares.
 template <int n>
-FT_INLINE void eight_squares(const Constants& k, const vf* square, vf* z) {
-  vf r[n], t[n];
-  for (int i = 0; i < n; ++i) z[i] = k.k + k.alpha * z[i];
-  for (int i = 0; i < n; ++i) r[i] = rsqrt_estimate(z[i]);
-  for (int i = 0; i < n; ++i) t[i] = z[i] * r[i];
-  for (int i = 0; i < n; ++i) t[i] = 3.0f - t[i] * r[i];
-  for (int i = 0; i < n; ++i) r[i] = r[i] * t[i];
-  for (int i = 0; i < n; ++i) t[i] = square[i] * r[i];
-  for (int i = 0; i < n; ++i) r[i] = r[i] * r[i];
-  for (int i = 0; i < n; ++i) z[i] = t[i] * r[i];
+FT_INLINE void squares_of_y(const FiveConstants& k, const vf* square, vf* z) {
+  vf root[n], t[n];
+  roots<n>(k, z, root);
+  for (int i = 0; i < n; ++i) t[i] = square[i] * root[i];
+  for (int i = 0; i < n; ++i) root[i] = root[i] * root[i];
+  for (int i = 0; i < n; ++i) z[i] = t[i] * root[i];
 }
 
-FT_INLINE vf y_of(vf eight_squares) {
-  vf y = 0.125f * eight_squares;
-  for (int i = 0; i < FT_LANES; ++i) y[i] = __builtin_sqrtf(y[i]);
-  return y;
+FT_INLINE vf square_root(vf v) {
+  for (int i = 0; i < FT_LANES; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
 }
-
-// Walks along the channels of a pixel in each of two rows, `n` vectors at a time.
-struct Walk {
-  vf own[2], pairs[2];  // squares of the vector at hand; of the one before it, sums of each with its right neighbour
-
-  FT_INLINE Walk(const float* x, int64_t row) {
-    for (int r = 0; r < 2; ++r) {
-      own[r] = square_of(x + r * row);
-      pairs[r] = shifted<1>(vf{}, own[r]);
-    }
-  }
-
-  // z[2i + r] of vector i and row r; `next` points at the values behind the vector at hand, null behind the last one.
-  template <int n, bool last>
-  FT_INLINE void step(const Constants& k, const float* next, int64_t row, vf* z) {
-    vf square[2 * n];
-    for (int i = 0; i < n; ++i) {
-      for (int r = 0; r < 2; ++r) {
-        const vf more = last && i == n - 1 ? vf{} : square_of(next + i * FT_LANES + r * row);
-        const vf pair = own[r] + shifted<1>(own[r], more);
-        z[2 * i + r] = (shifted<FT_LANES - 2>(pairs[r], pair) + pair) + shifted<2>(own[r], more);
-        square[2 * i + r] = own[r];
-        pairs[r] = pair;
-        own[r] = more;
-      }
-    }
-    eight_squares<2 * n>(k, square, z);
-  }
-};
 
 struct Scratch {
-  float *edge, *top;  // 8·y² of the last row; what is known of the windows at hand
+  float *edge, *top;  // y² of the last row; what is known of the windows at hand
   float* squares;
 
   Scratch(const LrnArgs& a, Carver& c) {
@@ -115,33 +54,22 @@ struct Scratch {
   }
 };
 
-// Calls f(c, z) for every vector of channels of a pixel, z of two rows `row` floats apart.
+// Calls f(c, z) for every vector of channels of a pixel, z its y² in two rows `row` floats apart.
 template <class F>
-FT_INLINE void each_vector(const Constants& k, const float* x, int64_t row, int64_t channels, const F& f) {
-  constexpr int kSide = 2;  // vectors side by side
-  Walk walk(x, row);
-  vf z[2 * kSide];
-  int64_t c = 0;
-  for (; c + kSide * FT_LANES < channels; c += kSide * FT_LANES) {
-    walk.step<kSide, false>(k, x + c + FT_LANES, row, z);
-    for (int i = 0; i < kSide; ++i) f(c + i * FT_LANES, z + 2 * i);
-  }
-  if (c + FT_LANES < channels) {
-    walk.step<1, false>(k, x + c + FT_LANES, row, z);
-    f(c, z);
-    c += FT_LANES;
-  }
-  walk.step<1, true>(k, nullptr, row, z);
-  f(c, z);
+FT_INLINE void each_pixel(const FiveConstants& k, const float* x, int64_t row, int64_t channels, const F& f) {
+  each_vector<true>(x, row, channels, [&](auto n, int64_t c, const vf* square, vf* z) {
+    squares_of_y<2 * n>(k, square, z);
+    for (int i = 0; i < n; ++i) f(c + i * FT_LANES, z + 2 * i);
+  });
 }
 
 enum class Column { first, odd, even };  // an even column ends a window and begins the next
 
 // One column of two rows `row` floats apart. Returns the largest result, lane by lane.
 template <Column column>
-FT_INLINE vf pool_column(const Constants& k, const float* x, int64_t row, int64_t channels, float* edge, float* top,
+FT_INLINE vf pool_column(const FiveConstants& k, const float* x, int64_t row, int64_t channels, float* edge, float* top,
                          float* out, vf peak) {
-  each_vector(k, x, row, channels, [&](int64_t c, const vf* z) {
+  each_pixel(k, x, row, channels, [&](int64_t c, const vf* z) {
     const vf three = larger(larger(load(edge + c), z[0]), z[1]);
     store(edge + c, z[1]);
     if (column == Column::first) return store(top + c, three);
@@ -149,20 +77,20 @@ FT_INLINE vf pool_column(const Constants& k, const float* x, int64_t row, int64_
     store(top + c, column == Column::odd ? highest : three);
     if (column == Column::odd) return;
     peak = larger(peak, highest);
-    store(out + c, y_of(highest));
+    store(out + c, square_root(highest));
   });
   return peak;
 }
 
 // Output rows [begin, end) of one image, channels last.
 vf pool_pixels(const LrnArgs& a, int64_t image, int64_t begin, int64_t end, const Scratch& s, vf peak) {
-  const Constants k{a};
+  const FiveConstants k{a};
   const int64_t channels = a.channels, row = a.width * channels;
   const float* x = a.x + (image * a.height + 2 * begin) * row;
   float* out = a.out + (image * a.out_h + begin) * a.out_w * channels;
   for (int64_t at = 0; at <= 2 * a.out_w; ++at)
-    each_vector(k, x + at * channels, 0, channels,
-                [&](int64_t c, const vf* z) { store(s.edge + at * channels + c, *z); });
+    each_pixel(k, x + at * channels, 0, channels,
+               [&](int64_t c, const vf* z) { store(s.edge + at * channels + c, *z); });
   for (int64_t i = begin; i < end; ++i) {
     x += row;
     peak = pool_column<Column::first>(k, x, row, channels, s.edge, s.top, out, peak);
@@ -180,13 +108,13 @@ vf pool_pixels(const LrnArgs& a, int64_t image, int64_t begin, int64_t end, cons
 // Calls f(c, z) for channels [begin, end) of FT_LANES pixels in each of two rows `row` floats apart. `squares` holds
 // two vectors for each of four channels more.
 template <class F>
-FT_INLINE void each_plane(const LrnArgs& a, const Constants& k, const float* x, int64_t row, int64_t begin, int64_t end,
-                          float* squares, const F& f) {
+FT_INLINE void each_plane(const LrnArgs& a, const FiveConstants& k, const float* x, int64_t row, int64_t begin,
+                          int64_t end, float* squares, const F& f) {
   const int64_t channels = a.channels, plane = a.height * a.width;
   float* to = squares;
   for (int64_t c = begin - 2; c < end + 2; ++c) {
     for (int r = 0; r < 2; ++r, to += FT_LANES)
-      store(to, c >= 0 && c < channels ? square_of(x + c * plane + r * row) : vf{});
+      store(to, c >= 0 && c < channels ? square_of<true>(x + c * plane + r * row) : vf{});
   }
   constexpr int kStep = 2 * FT_LANES;
   const auto at = [](const float* q, int i, int r) { return load(q + i * kStep + r * FT_LANES); };
@@ -201,7 +129,7 @@ FT_INLINE void each_plane(const LrnArgs& a, const Constants& k, const float* x, 
       z[r] = common + at(q, -2, r);
       z[2 + r] = common + at(q, 3, r);
     }
-    eight_squares<4>(k, square, z);
+    squares_of_y<4>(k, square, z);
     f(c, z);
     f(c + 1, z + 2);
   }
@@ -210,7 +138,7 @@ FT_INLINE void each_plane(const LrnArgs& a, const Constants& k, const float* x, 
     square[r] = at(q, 0, r);
     z[r] = (at(q, -1, r) + square[r]) + (at(q, 1, r) + at(q, 2, r)) + at(q, -2, r);
   }
-  eight_squares<2>(k, square, z);
+  squares_of_y<2>(k, square, z);
   f(c, z);
 }
 
@@ -223,7 +151,7 @@ FT_INLINE vf pool_row(const float* from, int64_t n, float* out, vf peak) {
   };
   for (int64_t j = 0; j < n; j += FT_LANES) {
     const int64_t at = j + FT_LANES <= n || n < FT_LANES ? j : n - FT_LANES;
-    const vf z = vector(at), y = y_of(z);
+    const vf z = vector(at), y = square_root(z);
     if (n < FT_LANES) {
       vf known = {};
       std::memcpy(&known, &z, n * sizeof(float));
@@ -239,7 +167,7 @@ FT_INLINE vf pool_row(const float* from, int64_t n, float* out, vf peak) {
 // Output rows [begin, end) of one image of planes. Vectors of pixels have a place of their own in `edge`: the last
 // one of a row overlaps the one before it.
 vf pool_planes(const LrnArgs& a, int64_t image, int64_t begin, int64_t end, const Scratch& s, vf peak) {
-  const Constants k{a};
+  const FiveConstants k{a};
   const int64_t plane = a.height * a.width, out_plane = a.out_h * a.out_w;
   const int64_t row = padded(a.width) + 2 * FT_LANES, vectors = (a.width + FT_LANES - 1) / FT_LANES;
   const float* x = a.x + image * a.channels * plane + 2 * begin * a.width;

@@ -1,4 +1,4 @@
-// The two passes of MapTransform, and its conversions to and from the layout of a model.
+// The two passes of MapTransform.
 #include "cpu/map_transform.h"
 
 #include <algorithm>
@@ -14,202 +14,165 @@ MapTransform::MapTransform(int64_t height, int64_t width)
       height_(height),
       width_(width),
       half_(height / 2 + 1),
-      groups_((half_ + FT_LANES - 1) / FT_LANES),
-      padded_((width + 2 * FT_LANES - 1) / (2 * FT_LANES) * (2 * FT_LANES)) {}
+      padded_((width + 2 * FT_LANES - 1) / (2 * FT_LANES) * (2 * FT_LANES)) {
+  const bool with_tail = height % (2 * FT_LANES) == 0;
+  groups_ = with_tail ? height / (2 * FT_LANES) : (half_ + FT_LANES - 1) / FT_LANES;
+  tail_floats_ = with_tail ? (width + FT_LANES - 1) / FT_LANES * kComplex : 0;
+}
 
 MapTransform::Scratch::Scratch(const MapTransform& t, Carver& carver)
     : column(carver.take<float>(t.height_ * kComplex)),
-      packed(carver.take<float>(t.height_ * kComplex)),
-      rows(carver.take<float>(t.groups_ * FT_LANES * 2 * t.padded_)),
-      line(carver.take<float>(t.padded_ * kComplex)),
+      packed(carver.take<float>((t.height_ + 2 * FT_LANES) * kComplex) + FT_LANES * kComplex),
+      lines(carver.take<float>(t.groups_ * t.padded_ * kComplex)),
       group(carver.take<float>(t.width_ * kComplex)),
+      tail(carver.take<float>(t.tail_floats_)),
       passes(carver.take<float>(std::max(t.height_, t.width_) * kComplex)) {}
 
-namespace {
-
-// The vector at p of which `count` lanes exist; the others are `missing`.
-FT_INLINE vf load_lanes(const float* p, index count, float missing = 0.0f) {
-  if (count >= FT_LANES) return load(p);
-  vf v = splat(missing);
-  for (index i = 0; i < count; ++i) v[i] = p[i];
-  return v;
+void MapTransform::prepare_window(const float* window, float* prepared) const {
+  for (index x = 0; x < width_; x += kComplex) {
+    const index count = std::min<index>(width_ - x, kComplex);
+    for (index y = 0; y < height_; ++y, prepared += kComplex) {
+      const float* from = window + y * width_ + x;
+      for (index i = 0; i < kComplex; ++i) prepared[i] = i < count ? 0.5f * from[i] : 0.0f;
+    }
+  }
 }
 
-FT_INLINE void store_lanes(float* p, vf v, index count) {
-  if (count >= FT_LANES) return store(p, v);
-  for (index i = 0; i < count; ++i) p[i] = v[i];
-}
-
-#if FT_LANES == 4
-#define FT_MIX_LOW 0, 4, 1, 5
-#define FT_MIX_HIGH 2, 6, 3, 7
-#define FT_EVEN 0, 2, 4, 6
-#define FT_ODD 1, 3, 5, 7
-#elif FT_LANES == 8
-#define FT_MIX_LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define FT_MIX_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#define FT_EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define FT_ODD 1, 3, 5, 7, 9, 11, 13, 15
-#else
-#define FT_MIX_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define FT_MIX_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#define FT_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define FT_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#endif
-
-}  // namespace
-
-// Columns x..x + 2 FT_LANES - 1, windowed, zero past the width.
-void MapTransform::columns(const float* map, index stride_row, const float* window, const float* next,
-                           Scratch& s) const {
+// All strips of 2 FT_LANES columns, zero past the width.
+void MapTransform::columns(const float* map, index stride_row, const float* window, Scratch& s) const {
   for (index x = 0; x < width_; x += 2 * FT_LANES) {
-    const index left = width_ - x;
-    if (next != nullptr) {
-      for (index y = 0; y < height_; ++y) __builtin_prefetch(next + y * stride_row + x, 0, 2);
-    }
-    Rows in = complex_rows(s.column, kComplex, 0);
-    if (window == nullptr && left >= 2 * FT_LANES) {
-      float* source = const_cast<float*>(map) + x;
-      in = {source, source + FT_LANES, stride_row, 0, 0};
-    } else {
+    const float* from = map + x;
+    index row = stride_row;
+    if (x + 2 * FT_LANES > width_) {
       for (index y = 0; y < height_; ++y) {
-        const float* from = map + y * stride_row + x;
-        vf a = load_lanes(from, left), b = load_lanes(from + FT_LANES, left - FT_LANES);
-        if (window != nullptr) {
-          const float* w = window + y * width_ + x;
-          a *= load_lanes(w, left), b *= load_lanes(w + FT_LANES, left - FT_LANES);
-        }
-        store_complex(s.column + y * kComplex, {a, b});
+        float* to = s.column + y * 2 * FT_LANES;
+        std::fill(std::copy(from + y * row, from + y * row + width_ - x, to), to + 2 * FT_LANES, 0.0f);
       }
+      from = s.column, row = 2 * FT_LANES;
     }
-    fft_forward(along_y_, 1, height_, in, complex_rows(s.packed, kComplex, 0), s.passes);
+    fft_ordered_real(along_y_, from, row, window == nullptr ? nullptr : window + x * height_, s.packed, s.passes);
     split(x, s);
   }
 }
 
-// The half spectra of the two real columns that were packed into one complex one.
+// The half spectra of the two vectors of real columns that were packed into one complex vector, turned into rows:
+// cells side by side become row frequencies side by side. The factor 1/2 is in the columns already. Lanes past the
+// last row frequency, which nobody reads, come from the padding around `packed`.
 void MapTransform::split(index x, Scratch& s) const {
-  for (index k = 0; k < half_; ++k) {
-    const index mirror = k == 0 ? 0 : height_ - k;
-    const Complex a = load_complex(s.packed + along_y_.position[static_cast<std::size_t>(k)] * kComplex);
-    const Complex b = load_complex(s.packed + along_y_.position[static_cast<std::size_t>(mirror)] * kComplex);
-    float* to = s.rows + k * 2 * padded_ + x;
-    store(to, 0.5f * (a.re + b.re));
-    store(to + FT_LANES, 0.5f * (a.im + b.im));
-    store(to + padded_, 0.5f * (a.im - b.im));
-    store(to + padded_ + FT_LANES, 0.5f * (b.re - a.re));
+  store_complex(s.packed + height_ * kComplex, load_complex(s.packed));  // the mirror image of frequency 0
+  for (index g = 0; g < groups_; ++g) {
+    const float* near = s.packed + g * FT_LANES * kComplex;
+    const float* far = s.packed + (height_ - g * FT_LANES) * kComplex;
+    float* to = s.lines + (g * padded_ + x) * kComplex;
+    vf sums[2][FT_LANES], differences[2][FT_LANES];
+    for (int part = 0; part < 2; ++part, near += FT_LANES, far += FT_LANES) {
+      for (index i = 0; i < FT_LANES; ++i) {
+        const index k = frequency_of_lane(i);
+        const vf a = load(near + k * kComplex), b = load(far - k * kComplex);
+        sums[part][i] = a + b;
+        differences[part][i] = part == 0 ? b - a : a - b;
+      }
+    }
+    if (g == 0 && tail_floats_ > 0) {
+      const Complex middle = load_complex(s.packed + height_ / 2 * kComplex);
+      differences[1][0] = 2.0f * middle.re, differences[0][0] = 2.0f * middle.im;
+    }
+    transpose(sums[0], to, kComplex);
+    transpose(differences[1], to + FT_LANES, kComplex);
+    transpose(sums[1], to + FT_LANES * kComplex, kComplex);
+    transpose(differences[0], to + FT_LANES * kComplex + FT_LANES, kComplex);
   }
 }
 
-void MapTransform::rows_of(index g, float* group, Scratch& s) const {
-  const float* rows = s.rows + g * FT_LANES * 2 * padded_;
-  for (index x = 0; x < width_; x += FT_LANES) {
-    transpose(rows + x, 2 * padded_, s.line + x * kComplex, kComplex);
-    transpose(rows + padded_ + x, 2 * padded_, s.line + x * kComplex + FT_LANES, kComplex);
+void MapTransform::rows_of(index g, float* group, float* tail, Scratch& s) const {
+  fft_ordered(along_x_, s.lines + g * padded_ * kComplex, group);
+  if (g == 0 && tail_floats_ > 0) separate(group, tail);
+}
+
+// The spectra of two real rows, packed as real and imaginary parts of lane 0: the first stays there.
+void MapTransform::separate(float* group, float* tail) const {
+  const auto one = [&](float* p, float* q, float* to, float* mirrored) __attribute__((always_inline)) {
+    const float p_re = p[0], p_im = p[FT_LANES], q_re = q[0], q_im = q[FT_LANES];
+    const float first = 0.5f * (p_im - q_im), second = 0.5f * (q_re - p_re);
+    p[0] = q[0] = 0.5f * (p_re + q_re);
+    p[FT_LANES] = first, q[FT_LANES] = -first;
+    *to = *mirrored = 0.5f * (p_im + q_im);
+    to[FT_LANES] = second, mirrored[FT_LANES] = -second;
+  };
+  one(group, group, tail, tail);
+  float *p = group, *q = group + width_ * kComplex;
+  for (index k = 1, j = width_ - 1; k <= j; ++k, --j) {
+    p += kComplex, q -= kComplex;
+    one(p, q, tail + k / FT_LANES * kComplex + k % FT_LANES, tail + j / FT_LANES * kComplex + j % FT_LANES);
   }
-  fft_forward(along_x_, 1, width_, complex_rows(s.line, kComplex, 0), complex_rows(group, kComplex, 0), s.passes);
+}
+
+// A group, joined again with the tail if there is one, in the order that the inverse transform takes.
+void MapTransform::scatter(const float* group, const float* tail, float* scattered) const {
+  for (index k = 0; k < width_; ++k) {
+    float* to = scattered + along_x_.position[static_cast<std::size_t>(k)] * kComplex;
+    store_complex(to, load_complex(group + k * kComplex));
+    if (tail == nullptr) continue;
+    const float* second = tail + k / FT_LANES * kComplex + k % FT_LANES;
+    to[0] -= second[FT_LANES];
+    to[FT_LANES] += second[0];
+  }
 }
 
 void MapTransform::forward(const float* map, index stride_row, const float* window, float* spectrum, Scratch& s) const {
-  columns(map, stride_row, window, nullptr, s);
-  for (index g = 0; g < groups_; ++g) rows_of(g, spectrum + g * group_floats(), s);
+  columns(map, stride_row, window, s);
+  for (index g = 0; g < groups_; ++g) {
+    rows_of(g, spectrum + g * group_floats(), spectrum + groups_ * group_floats(), s);
+  }
+}
+
+// The packed spectra of the columns x..x + 2 FT_LANES - 1 from their rows.
+void MapTransform::merge(index x, Scratch& s) const {
+  const auto at = [&](index k) { return s.packed + along_y_.position[static_cast<std::size_t>(k)] * kComplex; };
+  for (index g = 0; g < groups_; ++g) {
+    alignas(64) float tile[4][FT_LANES * FT_LANES];
+    const float* from = s.lines + (g * padded_ + x) * kComplex;
+    for (index i = 0; i < 4; ++i) {
+      transpose(from + i / 2 * FT_LANES * kComplex + i % 2 * FT_LANES, kComplex, tile[i], FT_LANES);
+    }
+    for (index i = 0; i < FT_LANES; ++i) {
+      const index k = g * FT_LANES + frequency_of_lane(i);
+      if (k >= half_) continue;
+      const vf ar = load(tile[0] + i * FT_LANES), ai = load(tile[1] + i * FT_LANES);
+      const vf br = load(tile[2] + i * FT_LANES), bi = load(tile[3] + i * FT_LANES);
+      if (k == 0 || 2 * k == height_) {  // these rows are real
+        store_complex(at(k), {ar, br});
+        if (k == 0 && tail_floats_ > 0) store_complex(at(height_ / 2), {ai, bi});
+        continue;
+      }
+      store_complex(at(k), {ar - bi, ai + br});
+      store_complex(at(height_ - k), {ar + bi, br - ai});
+    }
+  }
 }
 
 void MapTransform::inverse(const float* spectrum, float* map, Scratch& s) const {
   const float scale = static_cast<float>(1.0 / static_cast<double>(cells()));
   for (index g = 0; g < groups_; ++g) {
-    float* rows = s.rows + g * FT_LANES * 2 * padded_;
-    float* from = const_cast<float*>(spectrum) + g * group_floats();
-    fft_inverse(along_x_, 1, width_, complex_rows(from, kComplex, 0), complex_rows(s.line, kComplex, 0), s.passes);
+    float* line = s.lines + g * padded_ * kComplex;
+    const float* tail = g == 0 && tail_floats_ > 0 ? spectrum + groups_ * group_floats() : nullptr;
+    scatter(spectrum + g * group_floats(), tail, s.group);
+    fft_inverse(along_x_, 1, width_, complex_rows(s.group, kComplex, 0), complex_rows(line, kComplex, 0), s.passes);
     // What an earlier map left past the width would reach this one through the packing of columns.
-    std::fill(s.line + width_ * kComplex, s.line + padded_ * kComplex, 0.0f);
-    for (index x = 0; x < width_; x += FT_LANES) {
-      transpose(s.line + x * kComplex, kComplex, rows + x, 2 * padded_);
-      transpose(s.line + x * kComplex + FT_LANES, kComplex, rows + padded_ + x, 2 * padded_);
-    }
+    std::fill(line + width_ * kComplex, line + padded_ * kComplex, 0.0f);
   }
   for (index x = 0; x < width_; x += 2 * FT_LANES) {
-    for (index k = 0; k < half_; ++k) {
-      const float* from = s.rows + k * 2 * padded_ + x;
-      const vf ar = load(from), br = load(from + FT_LANES);
-      vf ai = load(from + padded_), bi = load(from + padded_ + FT_LANES);
-      const bool alone = k == 0 || 2 * k == height_;  // these rows are real
-      if (alone) ai = bi = vf{};
-      store_complex(s.packed + along_y_.position[static_cast<std::size_t>(k)] * kComplex, {ar - bi, ai + br});
-      if (alone) continue;
-      store_complex(s.packed + along_y_.position[static_cast<std::size_t>(height_ - k)] * kComplex, {ar + bi, br - ai});
-    }
+    merge(x, s);
     fft_inverse(along_y_, 1, height_, complex_rows(s.packed, kComplex, 0), complex_rows(s.column, kComplex, 0),
                 s.passes);
-    const index left = width_ - x;
+    const index left = std::min<index>(width_ - x, 2 * FT_LANES);
     for (index y = 0; y < height_; ++y) {
+      float cells[kComplex];
       const Complex v = load_complex(s.column + y * kComplex);
-      store_lanes(map + y * width_ + x, scale * v.re, left);
-      if (left > FT_LANES) store_lanes(map + y * width_ + x + FT_LANES, scale * v.im, left - FT_LANES);
+      store_complex(left == kComplex ? map + y * width_ + x : cells, {scale * v.re, scale * v.im});
+      if (left < kComplex) std::copy(cells, cells + left, map + y * width_ + x);
     }
   }
-}
-
-void MapTransform::write_complex(index g, const float* group, float* out) const {
-  const index count = 2 * lanes_of(g);
-  out += 2 * g * FT_LANES;
-  if (count == 2 * FT_LANES) {
-    for (index k = 0; k < width_; ++k, out += 2 * half_) {
-      const Complex v = load_complex(group + place(k));
-      store(out, __builtin_shufflevector(v.re, v.im, FT_MIX_LOW));
-      store(out + FT_LANES, __builtin_shufflevector(v.re, v.im, FT_MIX_HIGH));
-    }
-    return;
-  }
-  for (index k = 0; k < width_; ++k, out += 2 * half_) {
-    const float* from = group + place(k);
-    for (index i = 0; i < count / 2; ++i) out[2 * i] = from[i], out[2 * i + 1] = from[FT_LANES + i];
-  }
-}
-
-void MapTransform::read_complex(index g, const float* in, index ahead, float* group) const {
-  const index count = 2 * lanes_of(g);
-  in += 2 * g * FT_LANES;
-  if (count == 2 * FT_LANES) {
-    for (index k = 0; k < width_; ++k, in += 2 * half_) {
-      __builtin_prefetch(in + ahead, 0, 2);
-      const vf low = load(in), high = load(in + FT_LANES);
-      store_complex(group + place(k),
-                    {__builtin_shufflevector(low, high, FT_EVEN), __builtin_shufflevector(low, high, FT_ODD)});
-    }
-    return;
-  }
-  for (index k = 0; k < width_; ++k, in += 2 * half_) {
-    float* to = group + place(k);
-    store_complex(to, Zero{});
-    for (index i = 0; i < count / 2; ++i) to[i] = in[2 * i], to[FT_LANES + i] = in[2 * i + 1];
-  }
-}
-
-void MapTransform::write_real(index g, const float* group, float* out) const {
-  for (index k = 0; k < width_; ++k) store_lanes(out + k * half_ + g * FT_LANES, load(group + place(k)), lanes_of(g));
-}
-
-void MapTransform::read_real(index g, const float* in, float* group) const {
-  for (index k = 0; k < width_; ++k) {
-    store_complex(group + place(k), {load_lanes(in + k * half_ + g * FT_LANES, lanes_of(g), 1.0f), vf{}});
-  }
-}
-
-double MapTransform::energy(index g, const float* group) const {
-  vf sums[2] = {};
-  for (index k = 0; k < width_; ++k) {
-    const Complex v = load_complex(group + k * kComplex);
-    sums[0] += v.re * v.re;
-    sums[1] += v.im * v.im;
-  }
-  double total = 0;
-  for (index i = 0; i < lanes_of(g); ++i) {
-    const index row = g * FT_LANES + i;  // all rows but these two stand for their mirror image, too
-    const double weight = row == 0 || 2 * row == height_ ? 1.0 : 2.0;
-    total += weight * (static_cast<double>(sums[0][i]) + static_cast<double>(sums[1][i]));
-  }
-  return total / static_cast<double>(cells());
 }
 
 }  // namespace FT_ISA

@@ -1,7 +1,8 @@
 // Sum over the bins of a RoI of the mean of each bin's own map, and its gradients.
 //
 // Maps are height × width × P × Q. A run of RoIs that share y1 and y2 sums in y once, over all p, which leaves
-// Q numbers per column; each RoI of it then sums Q·taps of those.
+// Q numbers per column; each RoI of it then sums Q·taps of those, in a grid for eight rows of RoIs at once.
+#include "cpu/matrix_transpose.h"
 #include "cpu/prroi_plan.h"
 #include "prroi_pool.h"
 
@@ -9,10 +10,23 @@ namespace ft {
 namespace FT_ISA {
 namespace {
 
-struct SumScratch {
-  float* rows;  // columns × Q
+constexpr int kTogether = 8;  // runs with the same columns that are summed in x at once
+typedef float octet __attribute__((vector_size(32)));
 
-  SumScratch(const PrroiRois& r, Carver& c) { rows = c.take<float>(r.width * r.bins_x); }
+FT_INLINE octet load_octet(const float* p) {
+  octet v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+struct SumScratch {
+  float* rows;   // kTogether × columns × Q
+  float* lanes;  // columns × Q × kTogether
+
+  SumScratch(const PrroiRois& r, Carver& c) {
+    rows = c.take<float>(kTogether * r.width * r.bins_x);
+    lanes = c.take<float>(kTogether * r.width * r.bins_x);
+  }
 };
 
 struct Layout {
@@ -60,6 +74,54 @@ float sum_x(const Plan& plan, int64_t k, int64_t begin, int64_t stride, const fl
     total += sum;
   }
   return total;
+}
+
+// The same of kTogether runs side by side, `lanes` one cell of Q after the other.
+octet sum_x_together(const Plan& plan, int64_t k, int64_t begin, const float* lanes) {
+  const int64_t bins = plan.x.bins;
+  octet total = {};
+  for (int64_t q = 0; q < bins; ++q) {
+    const float* w = plan.x.weights(k, q);
+    const float* cell = lanes + ((plan.x.begin(k, q) - begin) * bins + q) * kTogether;
+    octet sum = {};
+    for (int64_t t = 0; t < plan.x.number(k, q); ++t) sum += (w[t] - octet{}) * load_octet(cell + t * bins * kTogether);
+    total += sum;
+  }
+  return total;
+}
+
+// How many runs as long as the one of `from` … end − 1, and with the same columns, begin there (at most kTogether).
+int64_t runs_together(const Plan& plan, int64_t from, int64_t end, int64_t until) {
+  const int64_t length = end - from;
+  int64_t runs = 1;
+  for (; runs < kTogether && end + length <= until; ++runs, end += length) {
+    Span columns;
+    if (plan.run_end(end, until, &columns) != end + length) break;
+    int64_t i = 0;
+    while (i < length && plan.x.slot[plan.order[end + i]] == plan.x.slot[plan.order[from + i]]) ++i;
+    if (i < length) break;
+  }
+  return runs;
+}
+
+// Sums of some runs of `length` RoIs each that begin at `from` and have the same columns.
+void sum_runs(const PrroiBinSumArgs& a, const Layout& at, const Plan& plan, int64_t from, int64_t length, int64_t runs,
+              const Span& columns, const SumScratch& s) {
+  const int64_t row = columns.size() * at.bins_x;
+  for (int64_t run = 0; run < runs; ++run) {
+    const int64_t k = plan.order[from + run * length];
+    sum_y(a.maps + plan.roi[k].image * a.rois.height * at.row, at, plan, k, columns, s.rows + run * row);
+  }
+  if (runs == 1) {
+    for (int64_t i = from; i < from + length; ++i)
+      a.out[plan.order[i]] = sum_x(plan, plan.order[i], columns.begin, at.bins_x, s.rows);
+    return;
+  }
+  transpose_matrix(s.rows, row, kTogether, row, s.lanes, kTogether);
+  for (int64_t i = from; i < from + length; ++i) {
+    const octet total = sum_x_together(plan, plan.order[i], columns.begin, s.lanes);
+    for (int64_t run = 0; run < runs; ++run) a.out[plan.order[i + run * length]] = total[run];
+  }
 }
 
 // out[i][j][p][·] += wy[p, i]·rows[j][·] for one p of a run that begins with RoI k.
@@ -116,14 +178,14 @@ void prroi_bin_sum(const PrroiBinSumArgs& a) {
   PerThread<SumScratch> scratch(threads, a.rois);
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (int64_t part = 0; part < parts; ++part) {
-    float* rows = scratch.of(thread_index(), a.rois).rows;
+    const SumScratch s = scratch.of(thread_index(), a.rois);
     const int64_t until = proper * (part + 1) / parts;
     Span columns;
     for (int64_t from = proper * part / parts; from < until;) {
-      const int64_t end = plan.run_end(from, until, &columns), k = plan.order[from];
-      sum_y(a.maps + plan.roi[k].image * a.rois.height * at.row, at, plan, k, columns, rows);
-      for (; from < end; ++from)
-        a.out[plan.order[from]] = sum_x(plan, plan.order[from], columns.begin, at.bins_x, rows);
+      const int64_t length = plan.run_end(from, until, &columns) - from;
+      const int64_t runs = runs_together(plan, from, from + length, until);
+      sum_runs(a, at, plan, from, length, runs, columns, s);
+      from += runs * length;
     }
   }
 }

@@ -92,7 +92,9 @@ void prroi_pool(const PrroiPoolArgs& a) {
   auto run = pool_run;
 #if FT_LANES >= 8
   const int64_t side = tile_side(a.rois, a.channels);
-  if (side != 0) run = side == 8 ? pool_tiles_run<8> : pool_tiles_run<4>;
+  if (side == 8) run = pool_tiles_run<8>;
+  // A lone RoI of 4 × 4 bins has more columns of cells than of bins to transpose.
+  if (side == 4 && plan.long_runs()) run = pool_tiles_run<4>;
 #endif
   const int threads = threads_for(proper * a.channels * a.rois.bins_y * a.rois.bins_x);
   // A few parts per thread balance RoIs of unequal cost and still leave runs whole on one thread.

@@ -55,6 +55,33 @@ FT_INLINE void transpose(const float* in, std::ptrdiff_t in_row, float* out, std
   }
 }
 
+// The same of rows in registers.
+#if FT_LANES == 16
+FT_INLINE void transpose(const vf (&rows)[FT_LANES], float* out, std::ptrdiff_t out_row) {
+  alignas(64) float tile[FT_LANES * FT_LANES];
+  for (int i = 0; i < FT_LANES; ++i) store(tile + i * FT_LANES, rows[i]);
+  transpose(tile, FT_LANES, out, out_row);
+}
+#else
+FT_INLINE void transpose(const vf (&rows)[FT_LANES], float* out, std::ptrdiff_t out_row) {
+  vf quads[FT_LANES];  // 4 x 4 transposed within quads: of the upper rows, then of the lower ones
+  for (int i = 0; i < FT_LANES; i += 4) {
+    const vf ab_low = FT_LOW(rows[i], rows[i + 1]), ab_high = FT_HIGH(rows[i], rows[i + 1]);
+    const vf cd_low = FT_LOW(rows[i + 2], rows[i + 3]), cd_high = FT_HIGH(rows[i + 2], rows[i + 3]);
+    quads[i] = FT_LOW2(ab_low, cd_low), quads[i + 1] = FT_HIGH2(ab_low, cd_low);
+    quads[i + 2] = FT_LOW2(ab_high, cd_high), quads[i + 3] = FT_HIGH2(ab_high, cd_high);
+  }
+  for (int i = 0; i < 4; ++i) {
+#if FT_LANES == 8
+    store(out + i * out_row, __builtin_shufflevector(quads[i], quads[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+    store(out + (i + 4) * out_row, __builtin_shufflevector(quads[i], quads[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+#else
+    store(out + i * out_row, quads[i]);
+#endif
+  }
+}
+#endif
+
 #undef FT_LOW
 #undef FT_HIGH
 #undef FT_LOW2

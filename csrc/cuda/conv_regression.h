@@ -29,22 +29,24 @@ struct ConvRunCudaArgs {
   int64_t frame_count, channels, kernel_h, kernel_w;
   LossParams loss;
   float padding;
-  double weight_decay, learning_rate;
+  double weight_decay, learning_rate, bias_learning_rate;
   double tolerance;                  // stop when the data loss falls below it; negative: never
   double first_power, second_power;  // 0.9 and 0.999 to the power of the steps the moments have seen
   int64_t adam;                      // else plain gradient descent
   int64_t steps, evaluate;
+  int64_t patience;       // stop when the objective has not fallen by a thousandth for so many steps; 0: never
   float* weight;          // (C, kh, kw), updated in place
   float* bias;            // (1,), likewise
   float* moments;         // (2, C, kh, kw), likewise; null without Adam
   float* bias_moments;    // (2,), null with `moments`
   double* history;        // out: (steps + 1, 2) of loss and SNR
-  int64_t* counts;        // out: steps taken, rows of history written
+  int64_t* counts;        // out: steps taken, rows of history written, 1 if `patience` ran out
   int64_t positions;      // padded, of all frames
   int64_t outputs;        // real ones
   float* partial;         // (blocks, positions): the response each block's taps add
   float* error;           // (positions): gradient of the loss; 0 where padded
   double* sums;           // (blocks, 4): loss, gradient, response, peak
+  double* squares;        // (blocks): of the block's taps
   unsigned int* arrived;  // 0 at launch
   // Offsets in floats into a block's shared memory, behind the maps, and sizes of what lies there.
   int64_t error_at, error_stride, taps_at, parts_at;

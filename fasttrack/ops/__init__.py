@@ -3,7 +3,7 @@
 from fasttrack.ops.color_names import color_names
 from fasttrack.ops.conv_batch import ConvRegressionBatch
 from fasttrack.ops.conv_device_run import ConvDeviceRun, DeviceResult
-from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult
+from fasttrack.ops.conv_problem import AdamState, ConvRegressionProblem, ConvRegressionResult, Fusion
 from fasttrack.ops.conv_regression import conv_regression
 from fasttrack.ops.correlation_filter import (
     CorrelationFilter,
@@ -35,6 +35,7 @@ __all__ = [
     "CorrelationFilter",
     "DeviceResult",
     "FeatureSpectra",
+    "Fusion",
     "PCAModel",
     "ResponsePeak",
     "cf_detect",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, NoReturn
 
 import torch
@@ -71,15 +72,15 @@ def same_dtype(op: str, argument: str, value: Tensor, other: str, like: Tensor) 
         raise DtypeError(op, argument, f"of the dtype of {other}, {like.dtype}", str(value.dtype))
 
 
-def number(op: str, argument: str, value: Any, *, low: float = -float("inf"), low_open: bool = False) -> float:
+def number(op: str, argument: str, value: Any, *, low: float = -inf, low_open: bool = False) -> float:
     """``value`` must be a finite number ≥ ``low`` (> with ``low_open``); NaN never passes."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+    if type(value) is not float and (isinstance(value, (str, bytes)) or not hasattr(value, "__float__")):
         raise DtypeError(op, argument, "a number", repr(value))
     number = float(value)
     inside = number > low if low_open else number >= low
-    if not (inside and number < float("inf")):
+    if not (inside and number < inf):
         sign = ">" if low_open else "≥"
-        wanted = "a finite number" + ("" if low == -float("inf") else f" {sign} {low:g}")
+        wanted = "a finite number" + ("" if low == -inf else f" {sign} {low:g}")
         raise RangeError(op, argument, wanted, repr(number))
     return number
 

@@ -17,6 +17,7 @@ from fasttrack.ops._conv_run_cuda import CUDA_ROW
 from fasttrack.ops._rows import cpu_row, reference_row, triton_row
 from fasttrack.ops.conv_regression import aligned
 from fasttrack.ops.feature_spectra import FeatureSpectra, check_weight
+from fasttrack.spec._conv_fusion import Fusion
 from fasttrack.spec._conv_problem import OPTIMIZERS, AdamState, Optimization, Outcome, run_problem
 from fasttrack.spec.regression_loss import FORMS
 
@@ -33,7 +34,7 @@ class ConvRegressionResult:
     """Where an optimisation ended.
 
     Args:
-        weight: (D, kh, kw), D = C without a reduction.
+        weight: (D, kh, kw), D = C without a reduction; (R, D, kh, kw) with a fusion.
         bias: (1,).
         steps: updates made.
         loss: Σ loss over all positions of all frames, without the weight decay, at ``weight``
@@ -81,36 +82,48 @@ def start_of(
     reduction: Tensor | None,
     reduction_lr: float | None,
     reduction_decay: float,
+    bias_lr: float | None,
+    fusion: Fusion | None,
 ) -> Optimization:
     """The checked arguments of ``ConvRegressionProblem.run``; ``frame`` is one of the problem's."""
     like = frame.features
     if weight is None:
         channels = like.shape[0] if reduction is None or reduction.dim() == 0 else reduction.shape[0]
-        weight = like.new_zeros((channels, *frame.kernel_size))
+        several = () if fusion is None else (fusion.regressors,)
+        weight = like.new_zeros((*several, channels, *frame.kernel_size))
     bias = like.new_zeros(1) if bias is None else bias
-    check_weight(_OP, weight, bias, frame, reduction)
+    check_weight(_OP, weight, bias, frame, reduction, fusion)
     check.choice(_OP, "optimizer", optimizer, OPTIMIZERS)
     if optimizer == "cg" and reduction is not None:
         raise RangeError(_OP, "reduction", "None with optimizer 'cg'", "a reduction", "train it with 'adam'")
-    if optimizer != "cg":
-        if lr is None:
-            raise RangeError(_OP, "lr", f"a finite number > 0 for {optimizer!r}", "None")
-        check.number(_OP, "lr", lr, low=0.0, low_open=True)
+    _check_rates(optimizer, lr, bias_lr, reduction_lr)
     if steps < (0 if evaluate else 1):
         raise RangeError(_OP, "steps", "at least 0, or 1 without evaluation", repr(steps))
     if tolerance is not None:
         check.number(_OP, "tolerance", tolerance, low=0.0)
     if patience is not None and patience < 1:
         raise RangeError(_OP, "patience", "at least 1, or None", repr(patience))
-    if reduction_lr is not None:
-        check.number(_OP, "reduction_lr", reduction_lr, low=0.0, low_open=True)
     check.number(_OP, "reduction_decay", reduction_decay, low=0.0)
     if state is not None:
         _check_state(state, optimizer, weight, reduction)
     rate = 0.0 if lr is None else float(lr)
     second = rate if reduction_lr is None else float(reduction_lr)
-    rest = state, reduction, second, float(reduction_decay), patience
+    of_bias = rate if bias_lr is None else float(bias_lr)
+    rest = state, reduction, second, float(reduction_decay), patience, of_bias, fusion
     return Optimization(weight, bias, steps, optimizer, rate, tolerance, evaluate, *rest)
+
+
+def _check_rates(optimizer: str, lr: float | None, bias_lr: float | None, reduction_lr: float | None) -> None:
+    if optimizer == "cg" and bias_lr is not None:
+        raise RangeError(_OP, "bias_lr", "None with optimizer 'cg'", repr(bias_lr))
+    if optimizer != "cg":
+        if lr is None:
+            raise RangeError(_OP, "lr", f"a finite number > 0 for {optimizer!r}", "None")
+        check.number(_OP, "lr", lr, low=0.0, low_open=True)
+    if bias_lr is not None:
+        check.number(_OP, "bias_lr", bias_lr, low=0.0)
+    if reduction_lr is not None:
+        check.number(_OP, "reduction_lr", reduction_lr, low=0.0, low_open=True)
 
 
 def run_together(
@@ -201,7 +214,9 @@ class _Call:
             "moments": self.moments.data_ptr() if adam else 0,
             "bias_moments": self.bias_moments.data_ptr() if adam else 0,
             "steps_before": self.steps_before,
-            "reduced": self.weight.shape[0],
+            "bias_lr": how.lr if how.bias_lr is None else how.bias_lr,
+            "reduced": self.weight.shape[-3],
+            "fusion": _described(how.fusion, problem.frames[0].features.shape[0]),
             "reduction": 0 if self.reduction is None else self.reduction.data_ptr(),
             "reduction_moments": 0 if self.reduction_moments is None or not adam else self.reduction_moments.data_ptr(),
             "reduction_lr": how.reduction_lr,
@@ -215,6 +230,16 @@ class _Call:
         after = AdamState(self.moments, self.bias_moments, self.steps_before + steps, self.reduction_moments)
         state = after if self.how.optimizer == "adam" else None
         return Outcome(self.weight, self.bias, self.reduction, steps, self.history[:rows], state, bool(stalled))
+
+
+def _described(
+    fusion: Fusion | None, channels: int
+) -> tuple[list[int], list[float], list[float], list[float], list[float]]:
+    """Channels of the maps, their shares map by map, and the factors of the rates and of the decay."""
+    if fusion is None:
+        return [channels], [1.0], [1.0], [1.0], [1.0]
+    shares = [share for row in fusion.mixing for share in row]
+    return list(fusion.channels), shares, list(fusion.rates), list(fusion.reduction_rates), list(fusion.decays)
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ _FRAME = "2P10q"
 _KERNEL = gpu.Kernel(
     "conv_regression_run",
     "conv_regression",
-    _FRAME * _FRAMES + "3q" + "q" + "i3f" + "2d" + "d" + "2d" + "q" + "2q" + "6P" + "2q" + "4P" + "4q" + "q",
+    _FRAME * _FRAMES + "3q" + "q" + "i3f" + "3d" + "d" + "2d" + "q" + "3q" + "6P" + "2q" + "5P" + "4q" + "q",
 )
 _NO_FRAME = (None,) * 2 + (0,) * 10
 
@@ -158,9 +158,10 @@ def _run_one(problem: ConvRegressionProblem, how: Optimization) -> Outcome:
     state = AdamState.start(w) if how.state is None else how.state
     moments, bias_moments = state.moments.clone(), state.bias_moments.clone()
     history = torch.empty(steps + 1, 2, dtype=torch.float64, device=w.device)
-    counts = torch.zeros(2, dtype=torch.int64, device=w.device)
+    counts = torch.zeros(3, dtype=torch.int64, device=w.device)
     positions = torch.empty(blocks + 1, plan.positions, device=w.device)
     sums = torch.empty(blocks, 4, dtype=torch.float64, device=w.device)
+    squares = torch.empty(blocks, dtype=torch.float64, device=w.device)
     arrived = torch.zeros(1, dtype=torch.int32, device=w.device)
     form, p, q = problem.loss.kernel_form()
     limit = -1.0 if how.tolerance is None else how.tolerance
@@ -169,15 +170,16 @@ def _run_one(problem: ConvRegressionProblem, how: Optimization) -> Outcome:
         *_frames(problem, plan.members(blocks)),
         *(len(problem), w.shape[0], *problem.kernel_size),
         *(FORMS.index(form), p, q, 0.0),
-        *(problem.weight_decay, how.lr, limit, 0.9**state.steps, 0.999**state.steps, adam, steps, how.evaluate),
+        *(problem.weight_decay, how.lr, how.lr if how.bias_lr is None else how.bias_lr, limit),
+        *(0.9**state.steps, 0.999**state.steps, adam, steps, how.evaluate, how.patience or 0),
         *(w, b, moments if adam else None, bias_moments if adam else None, history, counts),
-        *(plan.positions, plan.outputs, positions, positions[blocks], sums, arrived),
+        *(plan.positions, plan.outputs, positions, positions[blocks], sums, squares, arrived),
         *(error_at, plan.error_stride, taps_at, parts_at, plan.tiles),
     )
     gpu.launch(_KERNEL, blocks, _THREADS, arguments, w, shared_bytes=shared_bytes, cooperative=True)
-    taken, rows = (int(count) for count in counts.tolist())
+    taken, rows, stalled = (int(count) for count in counts.tolist())
     after = AdamState(moments, bias_moments, state.steps + taken) if adam else None
-    return Outcome(w, b, None, taken, history[:rows].cpu(), after, stalled=False)
+    return Outcome(w, b, None, taken, history[:rows].cpu(), after, bool(stalled))
 
 
 def _frames(problem: ConvRegressionProblem, members: Sequence[tuple[int, ...]]) -> list[object]:

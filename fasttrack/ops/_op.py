@@ -79,13 +79,17 @@ class Op:
 
     def __call__(self, *args: Any, backend: str | None = None) -> Any:
         """Run the op; ``backend`` is the explicit choice, None the automatic one."""
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        if torch.compiler.is_compiling() or any(type(t) not in _PLAIN for t in tensors):
+        if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
             return self._traced(args, backend)
-        if torch._C._functorch.peek_interpreter_stack() is not None or any(t.is_meta for t in tensors):
-            return self._traced(args, backend)
+        # One walk, without generators: they would be a good part of a small kernel's call.
+        differentiate = False
+        for a in args:
+            if isinstance(a, Tensor):
+                if type(a) not in _PLAIN or a.is_meta:
+                    return self._traced(args, backend)
+                differentiate = differentiate or a.requires_grad
         row = dispatch.choose(self.name, args, backend)
-        if row.backend == "reference" or not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+        if not differentiate or row.backend == "reference" or not torch.is_grad_enabled():
             return row.run(*args)
         if self.gradient is None:
             # The kernel has no backward; the reference, under plain autograd, has.

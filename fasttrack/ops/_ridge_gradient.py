@@ -44,11 +44,12 @@ def solve_gradient(adjoint: AdjointCall) -> Callable[..., tuple[Tensor | None, .
         if grad is None:
             return None, None, None, None, None
         X, y, lam, w, residual, factor = ctx.saved_tensors
+        grad_lam: Tensor | None
         if torch.is_grad_enabled() or not kept(factor):
             grad_X, grad_y, grad_lam = formulas(X.double(), y.double(), lam, grad.double())
         else:
             v, grad_y, grad_X = adjoint(X, lam, factor, w, residual, grad, ctx.refine, ctx.needs_input_grad[0])
-            grad_lam = lam_gradient(v, w)
+            grad_lam = lam_gradient(v, w) if ctx.needs_input_grad[2] else None
         needs = ctx.needs_input_grad
         return (
             grad_X.to(X.dtype) if needs[0] else None,
@@ -68,6 +69,7 @@ def linear_gradient(adjoint: AdjointCall) -> Callable[..., tuple[Tensor | None, 
         if grad is None:
             return None, None, None, None, None, None
         P, W, y, lam, w, X, residual, factor = ctx.saved_tensors
+        grad_lam: Tensor | None
         needs = ctx.needs_input_grad
         if torch.is_grad_enabled() or not kept(factor):
             wide_P, wide_W = P.double(), W.double()
@@ -77,7 +79,7 @@ def linear_gradient(adjoint: AdjointCall) -> Callable[..., tuple[Tensor | None, 
         else:
             v, grad_y, _empty = adjoint(X, lam, factor, w, residual, grad, ctx.refine, False)
             grad_P, grad_W = thin_products(P, W, residual, v, grad_y, w, needs[0], needs[1])
-            grad_lam = lam_gradient(v, w)
+            grad_lam = lam_gradient(v, w) if needs[3] else None
         return (
             grad_P.to(P.dtype) if needs[0] else None,
             grad_W.to(W.dtype) if needs[1] else None,

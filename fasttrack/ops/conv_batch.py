@@ -10,6 +10,7 @@ from fasttrack.errors import ShapeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._conv_run import PATIENCE, ConvRegressionResult, run_together, start_of
 from fasttrack.ops.conv_problem import ConvRegressionProblem, RegressionLoss
+from fasttrack.spec._conv_fusion import Fusion
 from fasttrack.spec._conv_problem import AdamState
 
 __all__ = ["ConvRegressionBatch"]
@@ -88,6 +89,8 @@ class ConvRegressionBatch:
         reduction: Tensor | Sequence[Tensor] | None = None,
         reduction_lr: float | None = None,
         reduction_decay: float = 0.0,
+        bias_lr: float | None = None,
+        fusion: Fusion | None = None,
         backend: str | None = None,
     ) -> tuple[ConvRegressionResult, ...]:
         """``ConvRegressionProblem.run`` of every target.
@@ -105,6 +108,8 @@ class ConvRegressionBatch:
             reduction: (T, D, C), or T starts (D, C), or None.
             reduction_lr: as there.
             reduction_decay: as there.
+            bias_lr: as there.
+            fusion: as there, of all; a weight then has (T, R, D, kh, kw).
             backend: explicit backend; None chooses.
 
         Returns:
@@ -132,6 +137,8 @@ class ConvRegressionBatch:
                 reduction=None if reduction is None else reduction[t],
                 reduction_lr=reduction_lr,
                 reduction_decay=reduction_decay,
+                bias_lr=bias_lr,
+                fusion=fusion,
             )
             for t, problem in enumerate(self.problems)
         ]

@@ -11,9 +11,10 @@ from fasttrack.errors import RangeError, ShapeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._conv_run import PATIENCE, ConvRegressionResult, run_together, start_of
 from fasttrack.ops.feature_spectra import FLOATS, FeatureSpectra
+from fasttrack.spec._conv_fusion import Fusion
 from fasttrack.spec._conv_problem import AdamState
 
-__all__ = ["AdamState", "ConvRegressionProblem", "ConvRegressionResult", "RegressionLoss"]
+__all__ = ["AdamState", "ConvRegressionProblem", "ConvRegressionResult", "Fusion", "RegressionLoss"]
 
 _OP = "conv_regression_problem"
 
@@ -30,9 +31,10 @@ class ConvRegressionProblem:
 
     Σ_frames Σ_positions loss(X ⋆ w + b, Y) + weight_decay·‖w‖²
 
-    or, with a trained reduction A of the channels, over (A, w, b) with Aᵀw in the place of w. The bias is not
-    decayed; the losses are summed whatever the module's reduction. The spectra of a map are computed when it is
-    added, and every step of ``run`` works on them. Many problems at once: ``ConvRegressionBatch``.
+    or, with a trained reduction A of the channels, over (A, w, b) with Aᵀw in the place of w; with a ``Fusion``
+    there are several maps, reductions and regressors, trained together. The bias is not decayed; the losses are
+    summed whatever the module's reduction. The spectra of a map are computed when it is added, and every step of
+    ``run`` works on them. Many problems at once: ``ConvRegressionBatch``.
 
     Args:
         features: (C, H, W) float maps, or ``FeatureSpectra`` of them; sizes may differ, C may not.
@@ -123,10 +125,15 @@ class ConvRegressionProblem:
         self.targets[index] = target.detach().contiguous()
 
     def response(
-        self, weight: Tensor, bias: Tensor | None = None, index: int = -1, reduction: Tensor | None = None
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        index: int = -1,
+        reduction: Tensor | None = None,
+        fusion: Fusion | None = None,
     ) -> Tensor:
         """Response map of a stored frame (by default the newest), from its spectra."""
-        return self.frames[index].response(weight, bias, reduction)
+        return self.frames[index].response(weight, bias, reduction, fusion=fusion)
 
     def run(
         self,
@@ -143,12 +150,14 @@ class ConvRegressionProblem:
         reduction: Tensor | None = None,
         reduction_lr: float | None = None,
         reduction_decay: float = 0.0,
+        bias_lr: float | None = None,
+        fusion: Fusion | None = None,
         backend: str | None = None,
     ) -> ConvRegressionResult:
         """Optimise from a given weight; the arguments are not changed.
 
         Args:
-            weight: (D, kh, kw) start, D = C without a reduction; None for zeros.
+            weight: (D, kh, kw) start, D = C without a reduction, (R, D, kh, kw) with a fusion; None for zeros.
             bias: (1,) start, or None for zero.
             steps: most updates to make.
             optimizer: "adam" (``torch.optim.Adam``'s update with its defaults), "gd"
@@ -162,10 +171,12 @@ class ConvRegressionProblem:
             state: ``result.state`` of an earlier run, from which Adam goes on; None: its moments start at zero.
             patience: stop, with ``result.stalled``, once the objective (loss and decay; for "cg" its squares) has
                 not fallen by a thousandth within so many steps: a map without features, or a loss at its floor.
-                Until then no iterate differs. None: never. The CUDA kernel runs on.
+                Until then no iterate differs. None: never.
             reduction: (D, C) start of a matrix A trained along, not with "cg": the kernel on the map is Aᵀw.
             reduction_lr: its step size; None: ``lr``.
             reduction_decay: λ of its own term λ‖A‖² ≥ 0.
+            bias_lr: step size of the bias, not with "cg"; 0 leaves it as it is; None: ``lr``.
+            fusion: several maps and regressors, mixed; ``reduction`` has their matrices side by side.
             backend: explicit backend; None chooses.
 
         Returns:
@@ -188,6 +199,8 @@ class ConvRegressionProblem:
             reduction=reduction,
             reduction_lr=reduction_lr,
             reduction_decay=reduction_decay,
+            bias_lr=bias_lr,
+            fusion=fusion,
         )
         return run_together([self], [start], backend)[0]
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from fasttrack import dispatch, native
+from fasttrack.errors import RangeError, ShapeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
 from fasttrack.ops.conv_regression import aligned, check_kernel, check_reduction, composed, conv_regression, tile_of
+from fasttrack.spec._conv_fusion import Fusion
 
 __all__ = ["FLOATS", "FeatureSpectra", "check_weight"]
 
@@ -90,33 +92,46 @@ class FeatureSpectra:
         bias: Tensor | None = None,
         reduction: Tensor | None = None,
         *,
+        fusion: Fusion | None = None,
         backend: str | None = None,
     ) -> Tensor:
         """``conv_regression`` of this map: (H − kh + 1, W − kw + 1), without gradients.
 
         Args:
-            weight: (D, kh, kw), D = C without a reduction.
+            weight: (D, kh, kw), D = C without a reduction; (R, D, kh, kw) with a fusion.
             bias: (1,) or None.
             reduction: (D, C) or None.
+            fusion: how several maps and regressors are mixed; None: there is one of each.
             backend: explicit backend; None chooses.
 
         Raises:
             ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
         """
         weight, bias = weight.detach(), None if bias is None else bias.detach()
-        check_weight("FeatureSpectra.response", weight, bias, self, reduction)
+        check_weight("FeatureSpectra.response", weight, bias, self, reduction, fusion)
         if reduction is not None:
-            weight = composed(weight, reduction.detach())
+            weight = _kernel(weight, reduction.detach(), fusion)
         b = None if bias is None else bias.contiguous()
         response: Tensor = dispatch.choose(_OP, (self,), backend).run(self, weight.contiguous(), b)
         return response
 
 
 def check_weight(
-    op: str, weight: Tensor, bias: Tensor | None, frame: FeatureSpectra, reduction: Tensor | None = None
+    op: str,
+    weight: Tensor,
+    bias: Tensor | None,
+    frame: FeatureSpectra,
+    reduction: Tensor | None = None,
+    fusion: Fusion | None = None,
 ) -> None:
-    """``weight`` (D, kh, kw), ``bias`` (1,) and ``reduction`` (D, C) must suit a stored map (C, H, W)."""
+    """``weight`` (D, kh, kw), ``bias`` (1,) and ``reduction`` (D, C) must suit a stored map (C, H, W).
+
+    With a ``fusion``, which needs a reduction, the weight is (R, D, kh, kw).
+    """
     channels = frame.features.shape[0]
+    if fusion is not None:
+        _check_fusion(op, weight, frame, reduction, fusion)
+        weight = weight[0]
     check.tensor(op, "weight", weight, dims=(3,), layout="(C, kh, kw)")
     if reduction is not None:
         check.tensor(op, "reduction", reduction, dims=(2,), layout="(D, C)")
@@ -133,6 +148,26 @@ def check_weight(
         if value is not None:
             check.same_dtype(op, name, value, "features", frame.features)
             check.same_device(op, name, value, "features", frame.features)
+
+
+def _check_fusion(op: str, weight: Tensor, frame: FeatureSpectra, reduction: Tensor | None, fusion: Fusion) -> None:
+    if reduction is None:
+        raise RangeError(op, "reduction", "(D, C) with a fusion", "None")
+    channels = frame.features.shape[0]
+    if sum(fusion.channels) != channels:
+        wanted = f"of maps of {channels} channels together, those of features"
+        raise ShapeError(op, "fusion", wanted, repr(fusion.channels))
+    check.tensor(op, "weight", weight, dims=(4,), layout="(R, D, kh, kw)")
+    if len(weight) != fusion.regressors:
+        check.shape_error(op, "weight", f"({fusion.regressors}, D, kh, kw), one per regressor", weight)
+
+
+def _kernel(weight: Tensor, reduction: Tensor, fusion: Fusion | None) -> Tensor:
+    """The kernel on the map itself."""
+    if fusion is None:
+        return composed(weight, reduction)
+    parts = zip(fusion.mixed(weight), reduction.split(fusion.channels, 1), strict=True)
+    return torch.cat([composed(v, matrix) for v, matrix in parts])
 
 
 def _response_triton(frame: FeatureSpectra, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -134,14 +134,19 @@ def _why_not(x: Tensor, *_: Any) -> str | None:
 def _cpu(
     x: Tensor, size: int, k: float, alpha: float, beta: float, pool: int = 0, stride: int = 1, ceil_mode: bool = False
 ) -> Tensor:
+    b, c, h, w = x.shape
     layout = _format_of(x)
-    values = wide(x.detach()).contiguous(memory_format=layout)
-    out_h, out_w = (spec.pooled_size(n, pool, stride, ceil_mode) if pool else n for n in x.shape[2:])
-    out = torch.empty((*x.shape[:2], out_h, out_w), dtype=torch.float32, memory_format=layout)
+    values = x
+    if x.dtype != torch.float32 or not x.is_contiguous(memory_format=layout):
+        values = wide(x.detach()).contiguous(memory_format=layout)
+    out_h, out_w = h, w
+    if pool:
+        out_h, out_w = (spec.pooled_size(n, pool, stride, ceil_mode) for n in (h, w))
+    out = torch.empty((b, c, out_h, out_w), dtype=torch.float32, memory_format=layout)
     native.lib().lrn(
         values.data_ptr(),
         out.data_ptr(),
-        x.shape,
+        (b, c, h, w),
         layout == torch.channels_last,
         size // 2,
         (size - 1) // 2,
@@ -153,7 +158,7 @@ def _cpu(
         out_h,
         out_w,
     )
-    return out.to(x.dtype)
+    return out if x.dtype == torch.float32 else out.to(x.dtype)
 
 
 def _gpu_why_not(x: Tensor, *_: Any) -> str | None:

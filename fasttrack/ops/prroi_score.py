@@ -139,11 +139,15 @@ def _full_precision(features: Tensor) -> Any:
 
 def _bin_maps(features: Tensor, weight: Tensor) -> Tensor:
     """(N, H, W, P, Q): at every cell the channels contracted with each bin's filter column."""
-    images, _, height, width = features.shape
+    images, channels, height, width = features.shape
     wide = torch.float64 if features.dtype == torch.float64 else torch.float32
     with _full_precision(features):
-        cells = features.to(wide).flatten(2).transpose(1, 2)
-        maps = torch.matmul(cells, weight.to(wide).flatten(-2))
+        filters = weight.to(wide).flatten(-2)
+        if images == 1 and weight.dim() == 3:
+            # What a tracker asks for once per frame: the batched product spends as long on views as a small map takes.
+            maps = torch.mm(features.to(wide).reshape(channels, height * width).t(), filters)
+        else:
+            maps = torch.matmul(features.to(wide).flatten(2).transpose(1, 2), filters)
     return maps.view(images, height, width, *weight.shape[-2:])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fasttrack.spec._conv_fusion import Fusion, fused_response
 from fasttrack.spec.conv_regression import conv_regression
 from fasttrack.spec.regression_loss import value_at
 
@@ -30,7 +31,7 @@ class AdamState:
     """What Adam remembers between two runs (``exp_avg``, ``exp_avg_sq`` and ``step`` of ``torch.optim.Adam``).
 
     Args:
-        moments: (2, D, kh, kw), first and second moment of the weight's gradient.
+        moments: (2, D, kh, kw), or (2, R, D, kh, kw), first and second moment of the weight's gradient.
         bias_moments: (2,), those of the bias.
         steps: updates they have seen.
         reduction_moments: (2, D, C), those of the reduction; None without one.
@@ -65,6 +66,8 @@ class Optimization:
     reduction_lr: float = 0.0
     reduction_decay: float = 0.0
     patience: int | None = None
+    bias_lr: float | None = None  # None: that of the weight
+    fusion: Fusion | None = None
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,22 @@ def run_problem(
     """The whole optimisation, step by step."""
     w, b = how.weight.detach().clone().requires_grad_(), how.bias.detach().clone().requires_grad_()
     matrix = None if how.reduction is None else how.reduction.detach().clone().requires_grad_()
-    update: Callable[[Tensor], bool] = (
-        _cg(w, b, features, targets, form, a, weight_decay) if how.optimizer == "cg" else _TorchStep(w, b, matrix, how)
-    )
+    if how.optimizer == "cg":
+        update: Callable[[Tensor], bool] = _cg(w, b, features, targets, form, a, weight_decay)
+    else:
+        update = _TorchStep(w, b, matrix, how)
     history: list[tuple[float, float]] = []
     step, mark, since, stalled = 0, math.inf, 0, False
     while step < how.steps or how.evaluate:
-        responses = [conv_regression(x, w, b, matrix) for x in features]
+        responses = [_response(x, w, b, matrix, how.fusion) for x in features]
         data = torch.stack([value_at(form, r, y, a, c).sum() for r, y in zip(responses, targets, strict=True)]).sum()
         flat = torch.cat([r.detach().flatten() for r in responses])
-        history.append((data.item(), math.exp((flat.max() - flat.mean()).item())))
+        history.append((data.item(), (flat.max() - flat.mean()).double().exp().item()))
         if step == how.steps or (how.tolerance is not None and history[-1][0] < how.tolerance):
             break
-        penalty = weight_decay * w.square().sum()
+        decays = [1.0] if how.fusion is None else how.fusion.decays
+        squares = [p.square().sum() for p in ([w] if how.fusion is None else w)]
+        penalty = weight_decay * torch.stack([d * s for d, s in zip(decays, squares, strict=True)]).sum()
         if matrix is not None:
             penalty = penalty + how.reduction_decay * matrix.square().sum()
         fit = _squares(responses, targets, form, a) if how.optimizer == "cg" else data
@@ -119,41 +125,65 @@ def run_problem(
     return Outcome(w.detach(), b.detach(), matrix if matrix is None else matrix.detach(), step, rows, after, stalled)
 
 
+def _response(x: Tensor, w: Tensor, b: Tensor, matrix: Tensor | None, fusion: Fusion | None) -> Tensor:
+    if fusion is None or matrix is None:
+        return conv_regression(x, w, b, matrix)
+    return fused_response(x, w, b, matrix, fusion)
+
+
 class _TorchStep:
-    """One step of ``torch.optim.Adam``, from a given state, or of ``torch.optim.SGD``."""
+    """One step of ``torch.optim.Adam``, from a given state, or of ``torch.optim.SGD``.
+
+    What has a rate of its own is a parameter of its own to the optimizer: regressors, the matrices of the maps, and
+    the bias. They are views of ``w``, ``matrix`` and ``b``, and get their share of those tensors' gradients.
+    """
 
     def __init__(self, w: Tensor, b: Tensor, matrix: Tensor | None, how: Optimization) -> None:
-        self.w, self.b, self.matrix, self.adam = w, b, matrix, how.optimizer == "adam"
-        groups: list[dict[str, Any]] = [{"params": [w, b]}]
-        if matrix is not None:
-            groups.append({"params": [matrix], "lr": how.reduction_lr})
-        kind: type[torch.optim.Adam | torch.optim.SGD] = torch.optim.Adam if self.adam else torch.optim.SGD
+        self.wholes, self.fusion = [w, b] if matrix is None else [w, b, matrix], how.fusion
+        self.parts = [self._split(whole.detach()) for whole in self.wholes]
+        rates = ([1.0],) * 3 if how.fusion is None else (how.fusion.rates, [1.0], how.fusion.reduction_rates)
+        bases = how.lr, how.lr if how.bias_lr is None else how.bias_lr, how.reduction_lr
+        groups: list[dict[str, Any]] = []
+        for parts, base, factors in zip(self.parts, bases, rates, strict=False):
+            groups += [{"params": [p], "lr": base * factor} for p, factor in zip(parts, factors, strict=True)]
+        adam = how.optimizer == "adam"
+        kind: type[torch.optim.Adam | torch.optim.SGD] = torch.optim.Adam if adam else torch.optim.SGD
         self.optimizer = kind(groups, lr=how.lr)
-        if self.adam:
-            before = AdamState.start(w, matrix) if how.state is None else how.state
-            for p, moments in ((w, before.moments), (b, before.bias_moments), (matrix, before.reduction_moments)):
-                if p is not None and moments is not None:
-                    first, second = (m.reshape(p.shape).clone() for m in moments)
-                    step = torch.tensor(float(before.steps))
-                    self.optimizer.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+        self.before = (AdamState.start(w, matrix) if how.state is None else how.state) if adam else None
+        self.moments: list[Tensor] = []
+        self.steps = 0
+        if self.before is not None:
+            self._begin(self.before)
+
+    def _begin(self, before: AdamState) -> None:
+        """Adam's state, views of ``moments`` like the parameters."""
+        wholes = before.moments, before.bias_moments[:, None], before.reduction_moments
+        self.moments = [whole.clone() for whole in wholes if whole is not None]
+        for parts, moments in zip(self.parts, self.moments, strict=True):
+            for part, first, second in zip(parts, self._split(moments[0]), self._split(moments[1]), strict=True):
+                step = torch.tensor(float(before.steps))
+                self.optimizer.state[part] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+
+    def _split(self, whole: Tensor) -> list[Tensor]:
+        """Regressors of (R, D, kh, kw), matrices of (D, C); all else stays whole."""
+        if self.fusion is None or whole.dim() == 1:
+            return [whole]
+        return list(whole) if whole.dim() == 4 else list(whole.split(self.fusion.channels, 1))
 
     def __call__(self, objective: Tensor) -> bool:
-        self.optimizer.zero_grad()
-        objective.backward()
+        for parts, gradient in zip(self.parts, torch.autograd.grad(objective, self.wholes), strict=True):
+            for part, piece in zip(parts, self._split(gradient), strict=True):
+                part.grad = piece
         self.optimizer.step()
+        self.steps += 1
         return True
 
     def state(self) -> AdamState | None:
         """Adam's state; None for SGD."""
-        if not self.adam:
+        if self.before is None:
             return None
-        of_w, of_b = self.optimizer.state[self.w], self.optimizer.state[self.b]
-        of_matrix = None if self.matrix is None else self._moments(self.matrix)
-        bias_moments = torch.cat([of_b["exp_avg"], of_b["exp_avg_sq"]])
-        return AdamState(self._moments(self.w), bias_moments, int(of_w["step"]), of_matrix)
-
-    def _moments(self, p: Tensor) -> Tensor:
-        return torch.stack([self.optimizer.state[p]["exp_avg"], self.optimizer.state[p]["exp_avg_sq"]])
+        of_matrix = self.moments[2] if len(self.moments) > 2 else None
+        return AdamState(self.moments[0], self.moments[1][:, 0], self.before.steps + self.steps, of_matrix)
 
 
 def _squares(responses: Sequence[Tensor], targets: Sequence[Tensor], form: str, a: float) -> Tensor:
