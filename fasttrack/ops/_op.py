@@ -8,7 +8,7 @@ gradient is asked for. Under ``torch.compile``, tracing and function transforms 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fasttrack import dispatch
 from fasttrack.dispatch import Row
+from fasttrack.ops._autocast import suspended
 
 __all__ = ["Gradient", "Op"]
 
@@ -58,10 +59,12 @@ class Op:
         meta: Callable[..., Any],
         gradient: Gradient | None = None,
     ) -> None:
+        if gradient is not None:
+            gradient = replace(gradient, backward=suspended(gradient.backward))
         self.name, self.gradient = name, gradient
         dispatch.register(name, rows)
         _LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
-        _LIBRARY.impl(name, self._launch, "CompositeExplicitAutograd")
+        _LIBRARY.impl(name, suspended(self._launch), "CompositeExplicitAutograd")
         torch.library.register_fake(f"fasttrack::{name}", meta, lib=_LIBRARY)
         self._functions: dict[str, Any] = {}
         if gradient is not None:
@@ -84,6 +87,12 @@ class Op:
             return self._traced(args, backend)
         if torch._C._functorch.peek_interpreter_stack() is not None or any(t.is_meta for t in tensors):
             return self._traced(args, backend)
+        if torch._C._is_any_autocast_enabled():
+            with torch._C._DisableAutocast():
+                return self._eager(args, tensors, backend)
+        return self._eager(args, tensors, backend)
+
+    def _eager(self, args: tuple[Any, ...], tensors: list[Tensor], backend: str | None) -> Any:
         row = dispatch.choose(self.name, args, backend)
         if row.backend == "reference" or not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
             return row.run(*args)
