@@ -60,7 +60,7 @@ class Op:
         gradient: Gradient | None = None,
     ) -> None:
         if gradient is not None:
-            gradient = replace(gradient, backward=suspended(gradient.backward))
+            gradient = replace(gradient, setup=_noting(gradient.setup), backward=_held_to(gradient.backward))
         self.name, self.gradient = name, gradient
         dispatch.register(name, rows)
         _LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
@@ -99,7 +99,10 @@ class Op:
         if self.gradient is None:
             # The kernel has no backward; the reference, under plain autograd, has.
             return dispatch.choose(self.name, args, "reference").run(*args)
-        return self._functions[row.backend].apply(*args)
+        if backend is None:
+            return self._functions[row.backend].apply(*args)
+        with dispatch.use_backend(backend):
+            return self._functions[row.backend].apply(*args)
 
     def _traced(self, args: tuple[Any, ...], backend: str | None) -> Any:
         if backend is None:
@@ -111,6 +114,29 @@ class Op:
             )
         with dispatch.use_backend(backend):
             return self.overload(*args)
+
+
+def _noting(setup: Callable[..., None]) -> Callable[..., None]:
+    """``setup`` that also keeps the explicit choice of a backend: autograd may run the backward in another thread."""
+
+    def run(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        setup(ctx, inputs, output)
+        ctx.chosen_backend = dispatch.chosen()
+
+    return run
+
+
+def _held_to(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """``backward`` under the explicit choice that ``_noting`` kept, and without autocast."""
+    run = suspended(backward)
+
+    def held(ctx: Any, *grads: Any) -> Any:
+        if ctx.chosen_backend is None:
+            return run(ctx, *grads)
+        with dispatch.use_backend(ctx.chosen_backend):
+            return run(ctx, *grads)
+
+    return held
 
 
 def _function_class(name: str, row: Row, gradient: Gradient) -> Any:
