@@ -18,7 +18,7 @@ from typing import Any
 
 from fasttrack.errors import BackendUnavailable, UnknownName
 
-__all__ = ["BACKENDS", "Row", "choose", "register", "required", "table", "use_backend"]
+__all__ = ["BACKENDS", "Row", "choose", "chosen", "register", "required", "table", "use_backend"]
 
 BACKENDS = ("cuda", "triton", "cpu", "reference")
 
@@ -67,6 +67,9 @@ def _checked(backend: str) -> str:
 def use_backend(backend: str) -> Iterator[None]:
     """Make every op inside the ``with`` block use one backend, without falling back.
 
+    The choice goes with the graph: the backward of an op called here uses the same backend, wherever and in whatever
+    thread it runs. (A graph made by ``torch.compile`` knows only the choice in force where its backward runs.)
+
     Raises:
         UnknownName: no such backend.
         BackendUnavailable: (from the ops) the backend cannot run a call.
@@ -76,6 +79,11 @@ def use_backend(backend: str) -> Iterator[None]:
         yield
     finally:
         _CHOSEN.reset(token)
+
+
+def chosen() -> str | None:
+    """The backend of the ``use_backend`` block around the caller, if there is one."""
+    return _CHOSEN.get()
 
 
 def required() -> frozenset[str]:

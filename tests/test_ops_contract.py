@@ -181,6 +181,69 @@ def test_double_backward_of_the_kernel(spec, case, backend):
     assert not loose.admits(got * 1.01, truth)
 
 
+def autocast_cases():
+    for spec in SPECS:
+        for backend in BACKENDS:
+            sizes = {c.name: numbers_in(c.make()) for c in spec.cases if c.tests and not c.bench}
+            case = min((c for c in spec.cases if sizes.get(c.name)), key=lambda c, sizes=sizes: sizes[c.name])
+            if worth_trying(case, backend):
+                yield pytest.param(spec, case, backend, id=f"{ident(spec)}-{case.name}-{backend}")
+
+
+def numbers_in(arguments):
+    tensors = [v for v in arguments.values() if isinstance(v, Tensor)]
+    return 0 if any(v.numel() == 0 for v in tensors) else sum(v.numel() for v in tensors)
+
+
+def half_of_the_first(arguments):
+    """The first float tensor in half, as a convolution under autocast hands it on; the others as they are."""
+    first = next(n for n, v in arguments.items() if isinstance(v, Tensor) and v.is_floating_point())
+    return {**arguments, first: arguments[first].bfloat16()}
+
+
+@pytest.mark.parametrize(("spec", "case", "backend"), [*autocast_cases()])
+def test_autocast(spec, case, backend):
+    """Inside autocast the precision and the dtypes are those of outside, forward and backward; float types may mix."""
+    kinds = [(torch.float32, case.make(torch.float32))]
+    if torch.bfloat16 in spec.dtypes:
+        mixed = (torch.bfloat16, half_of_the_first(kinds[0][1]))
+        # Interpreted kernels are slow, and read half types alike.
+        kinds = [*kinds, (torch.bfloat16, case.make(torch.bfloat16)), mixed] if on_a_device(backend) else [mixed]
+
+    def inside(**arguments):
+        with torch.autocast(device_of(backend), torch.bfloat16):
+            return call(spec, arguments, backend)
+
+    for dtype, arguments in kinds:
+        bound, looser = (spec.tolerance_of(dtype, gradient=g) for g in (False, True))
+        got, truth = outputs_of(inside(**arguments)), outputs_of(spec.truth(arguments))
+        for g, t in zip(got, truth, strict=True):
+            assert_admits(bound, g, t, f"under autocast, {dtype}")
+        if len({v.dtype for v in arguments.values() if isinstance(v, Tensor) and v.is_floating_point()}) == 1:
+            assert [g.dtype for g in got] == [o.dtype for o in outputs_of(call(spec, arguments, backend))]
+        names = differentiable(spec, arguments)
+        wide = {k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in arguments.items()}
+        true = gradients_of(spec.reference, wide, names) if names else ()
+        passes = [(looser, gradients_of(inside, arguments, names))] if names else []
+        if names and backend == "cpu":  # where autocast lasts, torch rounds the backward of its own operations
+            with torch.autocast(device_of(backend), torch.bfloat16):
+                rounded = spec.tolerance_of(torch.bfloat16, gradient=True)
+                passes.append((rounded, gradients_of(inside, arguments, names)))
+        for allowed, gradients in passes:
+            for name, g, t in zip(names, gradients, true, strict=True):
+                assert g.dtype == arguments[name].dtype
+                assert_admits(allowed, g, t, f"gradient in {name} under autocast, {dtype}")
+
+
+@pytest.mark.parametrize("spec", [pytest.param(s, id=ident(s)) for s in SPECS])
+def test_tolerances_refuse_what_autocast_rounds(spec):
+    """The canary of test_autocast: a result rounded to half is no float32 result."""
+    for case in spec.cases:
+        if case.tests and not case.bench:
+            truth = [t for t in outputs_of(spec.truth(case.make())) if t.numel() and t.bfloat16().double().ne(t).any()]
+            assert not any(spec.tolerance_of(torch.float32).admits(t.bfloat16(), t) for t in truth)
+
+
 def compiled_cases():
     for spec in SPECS:
         cases = [c for c in spec.cases if c.tests and not c.bench]

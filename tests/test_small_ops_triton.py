@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from fasttrack import native, ops
+from fasttrack.errors import RangeError
 from fasttrack.spec.base import error_of
+from fasttrack.spec.pca import pca_fit
 from fasttrack.spec.regression_loss import shrinkage_loss
 
 REASON = native.triton_why_not()
@@ -65,3 +67,25 @@ def test_nan_goes_through_normalisation_and_pool(layout):
     got = ops.relu_lrn_maxpool(x, backend="triton")
     assert got[0, 2:7].isnan().all()
     assert not got[0, [0, 1, 7]].isnan().any()
+
+
+@pytest.mark.parametrize("shape", [(1100, 7), (7, 1100), (600, 600 // 40)])
+def test_covariance_in_parts(shape):
+    """Above 512 samples (or numbers of each) the products are added up in parts, the last of them not full."""
+    mixing = torch.diag(1.5 ** -torch.arange(shape[1], dtype=torch.float32).clamp(max=20)).to(DEVICE)
+    samples = (rand(*shape) - 0.4) @ mixing + 3
+    got, truth = ops.pca_fit(samples, 3, backend="triton"), pca_fit(samples.cpu().double(), 3)
+    for g, t in zip(got, truth, strict=True):
+        assert error_of(g, t)[0] < 2e-5
+        assert error_of(g * 1.001, t)[0] > 2e-5
+    assert error_of(got.basis.roll(1, 1), truth[1])[0] > 0.1
+
+
+def test_samples_that_cannot_be_fitted():
+    samples = rand(40, 6)
+    samples[3, 2] = float("nan")
+    with pytest.raises(RangeError, match="samples must be finite"):
+        ops.pca_fit(samples, 2, backend="triton")
+    model = ops.pca_fit(torch.full((50, 7), 1234.567, device=DEVICE), 3, backend="triton")
+    assert not model.basis.any()
+    assert not model.variances.any()

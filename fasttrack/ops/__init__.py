@@ -1,4 +1,9 @@
-"""The ops: public functions over the kernels. Each checks its arguments, then picks a backend."""
+"""The ops: public functions over the kernels. Each checks its arguments, then picks a backend.
+
+Inside ``torch.autocast`` every op computes as outside of it: in float32 or wider, with results in the dtype of its
+inputs. So does its backward, where it is called after the block, as torch advises. Where an op wants tensors of one
+dtype, autocast has it take the widest of those it got.
+"""
 
 from fasttrack.ops.color_names import color_names
 from fasttrack.ops.conv_batch import ConvRegressionBatch

@@ -8,7 +8,7 @@ gradient is asked for. Under ``torch.compile``, tracing and function transforms 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fasttrack import dispatch
 from fasttrack.dispatch import Row
+from fasttrack.ops._autocast import suspended
 
 __all__ = ["Gradient", "Op"]
 
@@ -58,10 +59,12 @@ class Op:
         meta: Callable[..., Any],
         gradient: Gradient | None = None,
     ) -> None:
+        if gradient is not None:
+            gradient = replace(gradient, setup=_noting(gradient.setup), backward=_held_to(gradient.backward))
         self.name, self.gradient = name, gradient
         dispatch.register(name, rows)
         _LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
-        _LIBRARY.impl(name, self._launch, "CompositeExplicitAutograd")
+        _LIBRARY.impl(name, suspended(self._launch), "CompositeExplicitAutograd")
         torch.library.register_fake(f"fasttrack::{name}", meta, lib=_LIBRARY)
         self._functions: dict[str, Any] = {}
         if gradient is not None:
@@ -88,13 +91,22 @@ class Op:
                 if type(a) not in _PLAIN or a.is_meta:
                     return self._traced(args, backend)
                 differentiate = differentiate or a.requires_grad
+        if torch._C._is_any_autocast_enabled():
+            with torch._C._DisableAutocast():
+                return self._eager(args, differentiate, backend)
+        return self._eager(args, differentiate, backend)
+
+    def _eager(self, args: tuple[Any, ...], differentiate: bool, backend: str | None) -> Any:
         row = dispatch.choose(self.name, args, backend)
         if not differentiate or row.backend == "reference" or not torch.is_grad_enabled():
             return row.run(*args)
         if self.gradient is None:
             # The kernel has no backward; the reference, under plain autograd, has.
             return dispatch.choose(self.name, args, "reference").run(*args)
-        return self._functions[row.backend].apply(*args)
+        if backend is None:
+            return self._functions[row.backend].apply(*args)
+        with dispatch.use_backend(backend):
+            return self._functions[row.backend].apply(*args)
 
     def _traced(self, args: tuple[Any, ...], backend: str | None) -> Any:
         if backend is None:
@@ -106,6 +118,29 @@ class Op:
             )
         with dispatch.use_backend(backend):
             return self.overload(*args)
+
+
+def _noting(setup: Callable[..., None]) -> Callable[..., None]:
+    """``setup`` that also keeps the explicit choice of a backend: autograd may run the backward in another thread."""
+
+    def run(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        setup(ctx, inputs, output)
+        ctx.chosen_backend = dispatch.chosen()
+
+    return run
+
+
+def _held_to(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """``backward`` under the explicit choice that ``_noting`` kept, and without autocast."""
+    run = suspended(backward)
+
+    def held(ctx: Any, *grads: Any) -> Any:
+        if ctx.chosen_backend is None:
+            return run(ctx, *grads)
+        with dispatch.use_backend(ctx.chosen_backend):
+            return run(ctx, *grads)
+
+    return held
 
 
 def _function_class(name: str, row: Row, gradient: Gradient) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _conv_triton as triton
+from fasttrack.ops._autocast import promoted
 from fasttrack.ops._conv_each import per_map
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row, triton_row, wide
@@ -61,6 +62,7 @@ def conv_regression(
     op = "conv_regression"
     check.tensor(op, "features", features, dims=(3, 4), layout="(B, C, H, W) or (C, H, W)")
     check.tensor(op, "weight", weight, dims=(3, 4), layout="(D, kh, kw) or, per map, (B, D, kh, kw)")
+    features, weight, bias, reduction = promoted(features, weight, bias, reduction)
     for name, value in (("weight", weight), ("bias", bias), ("reduction", reduction)):
         if value is not None:
             check.tensor(op, name, value)

@@ -10,6 +10,7 @@ from torch import Tensor
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _correlation_filter_rows as rows
+from fasttrack.ops._autocast import promoted
 from fasttrack.ops._correlation_filter_gradient import windowed
 from fasttrack.ops._correlation_filter_model import (
     CorrelationFilter,
@@ -114,6 +115,7 @@ def cf_train(
     (MOSSE) and Danelljan et al. 2014 (DSST) for the linear filter as numerator and denominator.
     """
     op = "cf_train"
+    features, label, window = promoted(features, label, window)
     check.tensor(op, "features", features, dims=(3, 4), layout="(C, H, W) or (T, C, H, W)")
     if min(features.shape[-3:]) < 1:
         check.shape_error(op, "features", "(…, C, H, W) with C, H, W ≥ 1", features)
@@ -165,6 +167,7 @@ def cf_detect(
     Source: Henriques et al. 2015 (KCF), eq. 22 and 31.
     """
     op = "cf_detect"
+    features, window = promoted(features, window)
     front = 1 if model.batched else 0
     check.tensor(op, "features", features, dims=(3 + front, 4 + front), layout=LAYOUTS[front])
     channels, width = model.template.shape[-3:-1]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fasttrack import native
 from fasttrack.errors import DtypeError, RangeError
@@ -48,8 +49,9 @@ def pca_fit(samples: Tensor, k: int, *, backend: str | None = None) -> PCAModel:
         backend: explicit backend; None chooses.
 
     Returns:
-        ``PCAModel(mean, basis, variances)`` in the dtype and on the device of ``samples``. The float32 kernel
-        sums products of 192 samples in float32, these sums and all that follows in float64.
+        ``PCAModel(mean, basis, variances)`` in the dtype and on the device of ``samples``. The float32 kernels
+        sum products of some hundred samples in float32, these sums and all that follows in float64. On a GPU the
+        host waits for it, as the library's eigenvalues do.
 
     Raises:
         ShapeError, DtypeError, RangeError: naming the argument, what was wanted and what came; also of samples
@@ -101,6 +103,9 @@ def pca_apply(x: Tensor, model: PCAModel, *, backend: str | None = None) -> Tens
     return out
 
 
+_PART = 512  # products that are summed in float32
+
+
 def _fit_why_not(samples: Tensor, *_: Any) -> str | None:
     return on_cpu(samples, "samples")
 
@@ -114,6 +119,36 @@ def _fit_cpu(samples: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     product = torch.empty((rows.shape[0], rows.shape[0]), dtype=torch.float64)
     shifts = (0, mean.data_ptr()) if few else (mean.data_ptr(), 0)
     native.lib().pca_product(x.data_ptr(), *rows.shape, *rows.stride(), *shifts, product.data_ptr())
+    return _fitted(x, mean, product, k)
+
+
+def _fit_gpu_why_not(samples: Tensor, *_: Any) -> str | None:
+    return on_gpu(samples, "samples")
+
+
+def _fit_triton(samples: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The symmetric products of our kernel, part by part of the axis they sum over, and their sums in float64."""
+    from fasttrack.kernels import ridge_solve as kernels
+
+    x = samples.detach()
+    n, d = x.shape
+    mean = x.mean(0)
+    # The kernel multiplies along the longer axis of each part; zeros fill the last one up.
+    depth, count = max(n, d), min(n, d)
+    part = min(depth, max(count + 1, _PART))
+    padding = -depth % part
+    centred = x - mean
+    if n < d:
+        parts = functional.pad(centred, (0, padding)).unflatten(1, (-1, part)).transpose(0, 1)
+    else:
+        parts = functional.pad(centred, (0, 0, 0, padding)).unflatten(0, (-1, part))
+    nothing = torch.zeros(len(parts), dtype=torch.float64, device=x.device)
+    return _fitted(x, mean, kernels.gram(parts.contiguous(), nothing).sum(0, dtype=torch.float64), k)
+
+
+def _fitted(x: Tensor, mean: Tensor, product: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The model from the smaller of the two symmetric products of centred samples, in float64."""
+    n, few = len(x), len(x) < x.shape[1]
     if not bool(torch.isfinite(product.diagonal().sum())):
         spec.refuse_non_finite()
     values, vectors = torch.linalg.eigh(product)
@@ -200,7 +235,11 @@ def _apply_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
 _FIT = Op(
     "pca_fit",
     "(Tensor samples, int k) -> (Tensor mean, Tensor basis, Tensor variances)",
-    rows=(cpu_row(_fit_why_not, _fit_cpu), reference_row(_fit_reference)),
+    rows=(
+        triton_row(_fit_gpu_why_not, _fit_triton),
+        cpu_row(_fit_why_not, _fit_cpu),
+        reference_row(_fit_reference),
+    ),
     meta=_fit_meta,
 )
 _APPLY = Op(

@@ -12,6 +12,7 @@ from fasttrack import native
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _prroi_pool_torch as formulas
 from fasttrack.ops import _prroi_triton as triton
+from fasttrack.ops._autocast import promoted
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._prroi_checks import check_bins, check_rois, is_deterministic
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row
@@ -120,6 +121,7 @@ def prroi_linear_score(
     lead = () if weight_ridge.dim() == 1 else (images,)
     if tuple(weight_ridge.shape) != (*lead, weight_fc.shape[0]):
         check.shape_error(op, "weight_ridge", f"{(*lead, weight_fc.shape[0])}, the D of weight_fc", weight_ridge)
+    weight_fc, weight_ridge = promoted(weight_fc, weight_ridge)
     check.same_dtype(op, "weight_ridge", weight_ridge, "weight_fc", weight_fc)
     check.same_device(op, "weight_ridge", weight_ridge, "weight_fc", weight_fc)
     with _full_precision(features):

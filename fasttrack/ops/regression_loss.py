@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fasttrack import gpu, native
 from fasttrack.ops import _checks as check
+from fasttrack.ops._autocast import promoted
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._regression_loss_gradient import backward, function, scaled, setup, wide_dtype
 from fasttrack.ops._rows import cpu_row, cuda_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row
@@ -166,6 +167,8 @@ def _loss(
     backend: str | None,
 ) -> Tensor:
     check.tensor(op, "prediction", prediction)
+    if not (_alike(target, prediction) and (weight is None or _alike(weight, prediction))):
+        prediction, target, weight = promoted(prediction, target, weight)
     for name, other in (("target", target), ("weight", weight)):
         if other is not None and not _alike(other, prediction):
             check.tensor(op, name, other)

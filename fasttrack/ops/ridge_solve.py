@@ -11,6 +11,7 @@ from fasttrack.ops import _checks as check
 from fasttrack.ops import _ridge_gradient as gradient
 from fasttrack.ops import _ridge_rows as rows
 from fasttrack.ops import _ridge_triton as triton
+from fasttrack.ops._autocast import promoted
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._ridge_rows import Solution
 from fasttrack.ops._rows import cpu_row, on_cpu, reference_row, triton_row, wide
@@ -54,6 +55,7 @@ def ridge_solve(
     check.tensor(op, "X", X)
     if X.dim() < 2:
         check.shape_error(op, "X", "(…, N, D)", X)
+    X, y = promoted(X, y)
     lams = _check_targets(op, X, y, lam, "X")
     systems = X.reshape(X.shape[:-2].numel(), *X.shape[-2:])
     targets = _columns(X, y)
@@ -92,6 +94,7 @@ def ridge_linear(
     if P.dim() < 2:
         check.shape_error(op, "P", "(…, N, F)", P)
     check.tensor(op, "W", W, dims=(2,), layout="(D, F)")
+    P, W, y = promoted(P, W, y)
     if W.shape[1] != P.shape[-1]:
         check.shape_error(op, "W", f"(D, F) with the F of P, {P.shape[-1]}", W)
     check.same_dtype(op, "W", W, "P", P)
