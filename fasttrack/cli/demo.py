@@ -83,17 +83,19 @@ def run(args: argparse.Namespace) -> int:
         if first is not None:
             loop.run(first, frames, tracker, source.truth[:1], sinks(), outputs, progress, keep, tally)
     if interrupt.signal is None:
-        _report(overlaps(found, source.truth), tally, args, paths)
+        _report(overlaps(found, source.truth), tally, args, paths, tracker.weights_note)
     return interrupt.exit_code
 
 
-def _report(ious: list[float], tally: Tally, args: argparse.Namespace, paths: list[Path]) -> None:
+def _report(ious: list[float], tally: Tally, args: argparse.Namespace, paths: list[Path], weights: str) -> None:
     if not ious:
         return
     mean = sum(ious) / len(ious)
     success = sum(iou > 0.5 for iou in ious) / len(ious)
     fps = "" if tally.tracker_fps is None else f" · {tally.tracker_fps:.1f} FPS"
     print(f"demo: {args.tracker} · {tally.frames} frames · mean IoU {mean:.3f} · IoU > 0.5 in {success:.1%}{fps}")
+    if weights:
+        print(f"  weights {weights}")
     if not args.quiet:
         for path in paths:
             print(f"  wrote {path}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fasttrack.cli.loop import Interrupt, Tally
     from fasttrack.cli.progress import Progress
     from fasttrack.video import Frame, Sink, Source
+    from fasttrack.trackers.base import Tracker
 
 __all__ = ["add_parser", "run", "summary"]
 
@@ -125,15 +126,17 @@ def _track(
         finally:
             progress.close()
             if tally.frames and not args.quiet:
-                print("\n".join(summary(_label(args.source), args.tracker, tally, source, interrupt)))
+                print("\n".join(summary(_label(args.source), tracker, tally, source, interrupt)))
                 print("\n".join(outputs.lines()))
     return interrupt.exit_code
 
 
-def summary(label: str, tracker: str, tally: Tally, source: Source, interrupt: Interrupt) -> list[str]:
+def summary(label: str, tracker: Tracker, tally: Tally, source: Source, interrupt: Interrupt) -> list[str]:
     """The lines printed at the end of a run, without those of the files."""
     state = "interrupted after" if interrupt.signal is not None else "tracked"
-    lines = [f"{label}: {state} {tally.frames} frame{'s' if tally.frames != 1 else ''} with {tracker}"]
+    lines = [f"{label}: {state} {tally.frames} frame{'s' if tally.frames != 1 else ''} with {tracker.name}"]
+    if tracker.weights_note:
+        lines.append(f"  weights    {tracker.weights_note}")
     if tally.tracker_fps is not None:
         lines.append(f"  tracker    {tally.tracker_fps:.1f} FPS ({1000 / tally.tracker_fps:.1f} ms a frame)")
     if tally.loop_fps is not None:

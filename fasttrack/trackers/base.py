@@ -54,8 +54,10 @@ class Tracker(ABC):
 
     name: ClassVar[str]
     lost_threshold: float  # a target whose score is not at least this is lost
+    weights_note: str  # which network weights are at work, to be said beside every result ("" for none)
 
     def __init__(self) -> None:
+        self.weights_note = ""
         self._boxes: list[Box] = []
         self._many = False
 

@@ -19,6 +19,7 @@ from fasttrack.vision import features as vision_features
 from fasttrack.vision.crop import sample
 from fasttrack.vision.labels import gaussian_map
 from fasttrack.vision.localise import Found, home, localise
+from fasttrack.vision.scale import ScalePyramid
 
 __all__ = ["CRT", "Config"]
 
@@ -27,8 +28,8 @@ __all__ = ["CRT", "Config"]
 class Config:
     """Every number of CRT. "§" and "eq." point into the paper; "ours" says why the paper's value is not used.
 
-    Learning rates and weight decay are the paper's, which belong to features of about ``reference_rms``; they are
-    converted to the features at hand as ``RegressorConfig.in_units_of`` writes down.
+    Learning rates and weight decay are the paper's, for features of about ``reference_rms``; they are converted to the
+    features at hand as ``RegressorConfig.in_units_of`` writes down.
     """
 
     features: str = "hog"  # name in fasttrack.vision.features; §5.2
@@ -87,12 +88,11 @@ class CRT(Tracker):
 
     def __init__(self, config: Config | None = None) -> None:
         super().__init__()
-        self.config = Config() if config is None else config
-        self.lost_threshold = self.config.lost_score
-        self._features = vision_features.create(self.config.features, **self.config.feature_options)
-        middle = self.config.scale_levels // 2
-        self._scales = [self.config.scale_step ** (i - middle) for i in range(self.config.scale_levels)]
-        self._penalties = [1.0 if i == middle else self.config.scale_penalty for i in range(len(self._scales))]
+        self.config = c = Config() if config is None else config
+        self.lost_threshold = c.lost_score
+        self._features = vision_features.create(c.features, **c.feature_options)
+        self.weights_note = self._features.weights_note
+        self._pyramid = ScalePyramid(c.scale_levels, c.scale_step, c.scale_penalty)
         self._targets: list[_Target] = []
 
     @property
@@ -125,12 +125,12 @@ class CRT(Tracker):
         found: dict[int, Found] = {}
         for (kernel, _), rows in groups.items():
             first = self._targets[rows[0]]
-            windows = [[self._window(boxes[k], kernel, s) for s in self._scales] for k in rows]
+            windows = [[self._window(boxes[k], kernel, s) for s in self._pyramid.factors] for k in rows]
             maps = first.features(sample(frame, [w for ws in windows for w in ws])).unflatten(0, (len(rows), -1))
             for k, one in zip(rows, maps, strict=True):
                 self._targets[k].spectra = [self._targets[k].model.spectra(m) for m in one]
             responses = torch.stack([self._targets[k].model.respond(self._targets[k].spectra) for k in rows])
-            results = localise(responses, windows, kernel, first.features.stride, first.prior, self._penalties)
+            results = localise(responses, windows, kernel, first.features.stride, first.prior, self._pyramid.penalties)
             found.update(zip(rows, results, strict=True))
         return [found[k] for k in range(len(boxes))]
 

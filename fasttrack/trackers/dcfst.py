@@ -69,6 +69,8 @@ class DCFST(Tracker):
         self.config = c = Config() if config is None else config
         self.lost_threshold = c.lost_score
         self._backbone = Backbone(c.backbone, ("layer2", "layer3"), **c.backbone_options)
+        note = "no trained head: ridge regression on pooled backbone features"
+        self.weights_note = f"{self._backbone.weights_note}; {note}"
         self._samples = PooledSamples(self._backbone.taps, [(n, n) for n in c.bins])
         self._pyramid = ScalePyramid(c.scale_levels, c.scale_step, c.scale_penalty)
         self._object_px = c.side_px / c.region  # √(w·h) of every object in its patch
@@ -80,11 +82,6 @@ class DCFST(Tracker):
         self._gains = torch.empty(0)
         self._found: list[bool] = []  # whether the last search of a target met a distractor
         self._model = RidgeLocator(RidgeConfig(c.ridge, c.interval, c.first_share), label.flatten())
-
-    @property
-    def weights_note(self) -> str:
-        """Which weights the features come from."""
-        return f"{self._backbone.weights_note}; no trained head: ridge regression on pooled backbone features"
 
     def _start(self, frame: Tensor, boxes: list[Box]) -> None:
         patches = sample(frame, [self._window(box) for box in boxes])

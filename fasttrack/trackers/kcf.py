@@ -73,6 +73,7 @@ class KCF(Tracker):
         c = self.config
         self.lost_threshold = c.lost_score
         self._features = vision_features.create(c.features, **c.feature_options)
+        self.weights_note = self._features.weights_note
         self._pyramid = ScalePyramid(c.scale_levels, c.scale_step, c.scale_penalty)
         self._object_side = math.sqrt(c.region_cells) / c.region  # √(w·h) of every object, cells
         self._groups: list[_Group] = []

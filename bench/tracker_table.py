@@ -1,10 +1,10 @@
-"""CRT over the sequences of FASTTRACK_DATA: success AUC, precision at 20 px, overlap success at 0.5, speed.
+"""Trackers over the sequences of FASTTRACK_DATA: success AUC, precision at 20 px, overlap success at 0.5, speed.
 
 One pass from the first box of the ground truth. Every finished (variant, sequence) is written to the JSON file at
 once and skipped when the command is run again, so that it may be stopped at any time.
 
-    FASTTRACK_DATA=… python bench/crt_table.py --variants hog,hog-cg,conv-2 --threads 2
-    FASTTRACK_DATA=… python bench/crt_table.py --variants hog --set update_lr=5e-9 --name "hog, paper's update rate"
+    FASTTRACK_DATA=… python bench/tracker_table.py --variants kcf,mosse,dcfst --threads 2
+    FASTTRACK_DATA=… python bench/tracker_table.py --variants crt --set update_lr=5e-9 --name "crt, paper's update rate"
 """
 
 from __future__ import annotations
@@ -28,35 +28,25 @@ from fasttrack.geometry import Box
 
 # Sources whose corners count from 1; the others are kept as they are.
 ZERO_BASED = ("vot15_", "got10k_")
-ORIGINAL = "vgg16_conv1_1-conv2_2.safetensors"
-STAND_IN = "vgg16_ssd300voc_conv1_1-conv3_3.safetensors"
 
 
 @dataclass(frozen=True)
 class Variant:
-    features: str
-    solver: str
-    weights: str | None = None
-    note: str = ""
+    tracker: str
     options: dict[str, Any] = field(default_factory=dict)
 
 
-FEATURES = {
-    "hog": Variant("hog", "adam"),
-    "hog+cn": Variant("hog+cn", "adam"),
-    "rgb": Variant("rgb", "adam"),
-    "conv-2": Variant("conv-2", "adam", ORIGINAL),
-    "conv-4": Variant("conv-4", "adam", ORIGINAL),
-    "conv-7": Variant("conv-7", "adam", STAND_IN, "stand-in: VGG-16 fine-tuned as SSD300"),
-}
+FEATURES = ("hog", "hog+cn", "rgb", "conv-2", "conv-4", "conv-7")
 VARIANTS = {
-    **FEATURES,
-    **{f"{name}-cg": Variant(v.features, "cg", v.weights, v.note) for name, v in FEATURES.items()},
-    "hog th=0 a=0": Variant("hog", "adam", options={"threshold": 0.0, "a": 0.0}),
-    **{
-        f"hog {w}x{h}": Variant("hog", "adam", options={"patch_width": w, "patch_height": h})
-        for w, h in ((7, 5), (5, 3), (3, 3))
-    },
+    **{name: Variant(name) for name in fasttrack.list_trackers()},
+    **{f"crt {name}": Variant("crt", {"features": name}) for name in FEATURES},
+    **{f"crt {name} cg": Variant("crt", {"features": name, "solver": "cg"}) for name in FEATURES},
+    "crt th=0 a=0": Variant("crt", {"threshold": 0.0, "a": 0.0}),
+    **{f"crt {w}x{h}": Variant("crt", {"patch_width": w, "patch_height": h}) for w, h in ((7, 5), (5, 3), (3, 3))},
+    "kcf linear": Variant("kcf", {"kernel": "linear"}),
+    "kcf one size": Variant("kcf", {"scale_levels": 1}),
+    "dcfst one size": Variant("dcfst", {"scale_levels": 1}),
+    "dcfst not augmented": Variant("dcfst", {"augment": False}),
 }
 
 
@@ -87,13 +77,11 @@ def score(boxes: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def track(
-    variant: Variant, extra: dict[str, Any], folder: Path, root: Path, args: argparse.Namespace
-) -> dict[str, Any]:
+    variant: Variant, extra: dict[str, Any], folder: Path, args: argparse.Namespace
+) -> tuple[dict[str, Any], str]:
+    """The row of one sequence, and which weights the tracker used."""
     names, truth = load(folder, args.frames)
-    options = {"solver": variant.solver, **variant.options, **extra}
-    if variant.weights is not None:
-        options["feature_options"] = {"weights": str(root / "weights" / variant.weights)}
-    tracker = fasttrack.create_tracker("crt", features=variant.features, **options)
+    tracker = fasttrack.create_tracker(variant.tracker, **{**variant.options, **extra})
     results = list(tracker.run((read(n) for n in names), truth[0]))
     boxes = np.array([truth[0], *(r.box.as_tuple() for r in results)])
     row = {
@@ -102,7 +90,9 @@ def track(
         "fps": len(results) / sum(r.seconds for r in results),
         "lost": sum(r.lost for r in results),
     }
-    return {**row, "boxes": boxes.round(2).tolist()} if args.boxes else row
+    if args.boxes:
+        row["boxes"] = boxes.round(2).tolist()
+    return row, tracker.weights_note
 
 
 def show(name: str, rows: dict[str, Any], total: int) -> str:
@@ -116,14 +106,14 @@ def show(name: str, rows: dict[str, Any], total: int) -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variants", default="hog", help="comma-separated, of: " + ", ".join(VARIANTS))
+    parser.add_argument("--variants", default="crt", help="comma-separated, of: " + ", ".join(VARIANTS))
     parser.add_argument("--sequences", help="comma-separated; default: all")
     parser.add_argument("--frames", type=int, help="only the first so many frames of each sequence")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of CRT's Config")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the Config")
     parser.add_argument("--name", help="name of the row, with --set")
     parser.add_argument("--boxes", action="store_true", help="keep the box of every frame in the JSON file")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("bench/results/crt_table.json"))
+    parser.add_argument("--out", type=Path, default=Path("bench/results/tracker_table.json"))
     return parser.parse_args()
 
 
@@ -134,9 +124,17 @@ def value_of(text: str) -> Any:
         return text
 
 
+def keep(table: dict[str, Any], path: Path) -> None:
+    """Write the file beside its place first: a stop in between loses nothing."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(table))
+    part.replace(path)
+
+
 def main() -> None:
     args = arguments()
     root = Path(os.environ.get("FASTTRACK_DATA") or sys.exit("FASTTRACK_DATA is not set"))
+    os.environ.setdefault("FASTTRACK_WEIGHTS", str(root / "weights"))
     folders = sorted(p for p in (root / "sequences").iterdir() if (p / "img").is_dir())
     if args.sequences:
         wanted = args.sequences.split(",")
@@ -149,13 +147,13 @@ def main() -> None:
     for key in args.variants.split(","):
         variant = VARIANTS.get(key) or sys.exit(f"no variant {key!r}; there are: {', '.join(VARIANTS)}")
         name = args.name or " ".join([key, *args.set]) + (f" [{args.frames} frames]" if args.frames else "")
-        row = table["rows"].setdefault(name, {"note": variant.note, "threads": args.threads, "sequences": {}})
+        row = table["rows"].setdefault(name, {"note": "", "threads": args.threads, "sequences": {}})
         for folder in folders:
             if folder.name not in row["sequences"]:
-                row["sequences"][folder.name] = track(variant, extra, folder, root, args)
-                args.out.write_text(json.dumps(table))
+                row["sequences"][folder.name], row["note"] = track(variant, extra, folder, args)
+                keep(table, args.out)
         done = {f.name: row["sequences"][f.name] for f in folders}
-        print(show(name, done, len(folders)), variant.note, flush=True)
+        print(show(name, done, len(folders)), row["note"], flush=True)
         print("   ", " ".join(f"{n} {r['auc']:.2f}" for n, r in done.items()), flush=True)
 
 
