@@ -17,8 +17,8 @@ from fasttrack.geometry import Box
 if TYPE_CHECKING:
     from fasttrack.cli.loop import Interrupt, Tally
     from fasttrack.cli.progress import Progress
-    from fasttrack.video import Frame, Sink, Source
     from fasttrack.trackers.base import Tracker
+    from fasttrack.video import Frame, Sink, Source
 
 __all__ = ["add_parser", "run", "summary"]
 
