@@ -52,7 +52,7 @@ def rows(specs: Iterable[Spec], function: Callable[[Spec], Callable[..., Any]]) 
             for backward in (False, True) if spec.gradients else (False,):
                 found = in_a_fork(partial(measured, spec, case, small, function(spec), backward))
                 if found["shared"] >= SMALLEST:
-                    yield {"function": spec.name, "case": case.name, "backward": backward, **found}
+                    yield {"function": spec.label, "case": case.name, "backward": backward, **found}
 
 
 def measured(spec: Spec, case: Case, small: Case, function: Callable[..., Any], backward: bool) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Whole optimisations: CRT's first frame by Adam and by conjugate gradient, DSLT's trained reduction, many targets.
+"""Whole optimisations: CRT's first frame by Adam and by conjugate gradient, DSLT's trained reductions, many targets.
 
 Two threads apart: python bench/run.py conv_problem --threads 2.
 """
@@ -151,6 +151,83 @@ def test_reduction(benchmark, name, side):
     subject.run(1)
     steps = 1 if side == "plain" else STEPS
     benchmark.group = f"conv_regression iteration {name}"
+    benchmark.extra_info.update(side=side, steps_per_call=steps)
+    benchmark.pedantic(subject.run, args=(steps,), rounds=3 if side == "plain" else 10, warmup_rounds=1)
+
+
+FUSION = ops.Fusion((512, 512), ((1.0, 0.0), (1.0, 1.0)), (1.0, 40.0), (1.0, 40.0))
+
+
+class TorchFusion:
+    """DSLT's two regressors on fused maps by autograd and torch.optim.Adam: plain convolutions of the reduced maps,
+    or one product of spectra of the whole map with those of the composed kernel."""
+
+    def __init__(self, x, y, weight, matrix, plain):
+        self.x, self.y, self.plain = x, y, plain
+        self.w = [w.clone().requires_grad_() for w in weight]
+        self.matrices = [m.clone().requires_grad_() for m in matrix.split(FUSION.channels, 1)]
+        self.spectrum = None if plain else torch.fft.rfft2(x)
+        groups = [{"params": [w], "lr": RATE * k} for w, k in zip(self.w, FUSION.rates, strict=True)]
+        groups += [{"params": [m], "lr": RATE * k} for m, k in zip(self.matrices, FUSION.reduction_rates, strict=True)]
+        self.adam = torch.optim.Adam(groups)
+
+    def response(self):
+        if self.plain:
+            maps = zip(self.x.split(FUSION.channels), self.matrices, strict=True)
+            high, deep = (torch.nn.functional.conv2d(f[None], m[:, :, None, None]) for f, m in maps)
+            responses = (
+                torch.nn.functional.conv2d(f, w[None]) for f, w in zip((high + deep, deep), self.w, strict=True)
+            )
+            return sum(responses)[0, 0]
+        mixed = self.w[0], self.w[0] + self.w[1]
+        kernel = torch.cat([TorchReduction.composed(v, m) for v, m in zip(mixed, self.matrices, strict=True)])
+        product = (self.spectrum * torch.fft.rfft2(kernel, s=self.x.shape[1:]).conj()).sum(0)
+        return torch.fft.irfft2(product, s=self.x.shape[1:])[: self.y.shape[0], : self.y.shape[1]]
+
+    def run(self, steps):
+        for _ in range(steps):
+            error = self.response() - self.y
+            kept = torch.where(error.abs() > THRESHOLD, error, 0)
+            loss = (torch.exp(A * self.y) * kept).square().sum() + DECAY * sum(w.square().sum() for w in self.w)
+            self.adam.zero_grad()
+            loss.backward()
+            self.adam.step()
+        return torch.cat(self.matrices, 1).detach()
+
+
+class OurFusion:
+    """One call for all steps, the bias held as in the rivals."""
+
+    def __init__(self, x, y, weight, matrix, backend):
+        self.problem = ops.ConvRegressionProblem([x], [y], nn.TruncatedLoss(THRESHOLD, A), DECAY)
+        self.start, self.backend = (weight, matrix), backend
+
+    def run(self, steps):
+        weight, matrix = self.start
+        options = {"reduction": matrix, "fusion": FUSION, "bias_lr": 0.0, "evaluate": False, "backend": self.backend}
+        return self.problem.run(weight, None, steps, "adam", RATE, **options).reduction
+
+
+@pytest.mark.parametrize("side", ["plain", "fft_whole", *OURS])
+def test_fusion(benchmark, side):
+    """DSLT's size M with both maps: two regressors and two reductions, end to end."""
+    name = REDUCED[0]
+    arguments = make(CASES[name])
+    one, w = arguments["features"][0], 0.01 * arguments["weight"]
+    matrix = 0.05 * torch.cat([arguments["reduction"], arguments["reduction"].flip(0)], 1)
+    x, weight, y = torch.cat([one, 0.7 * one.flip(1)]), torch.stack([w, w.flip(1)]), labels(one, w)
+    made = {
+        "plain": lambda: TorchFusion(x, y, weight, matrix, plain=True),
+        "fft_whole": lambda: TorchFusion(x, y, weight, matrix, plain=False),
+        **{backend: lambda backend=backend: OurFusion(x, y, weight, matrix, backend) for backend in OURS},
+    }
+    truth = TorchFusion(*(t.double() for t in (x, y, weight, matrix)), plain=False).run(1)
+    move = Tolerance(2e-2, 2.5, witness="4.1e-7, 1.7e-6")  # as of the reduction alone
+    assert move.admits(made[side]().run(1) - matrix, truth - matrix.double()), "the iteration to be timed is wrong"
+    subject = made[side]()
+    subject.run(1)
+    steps = 1 if side == "plain" else STEPS
+    benchmark.group = f"conv_regression fused iteration {name}, two maps"
     benchmark.extra_info.update(side=side, steps_per_call=steps)
     benchmark.pedantic(subject.run, args=(steps,), rounds=3 if side == "plain" else 10, warmup_rounds=1)
 

@@ -8,7 +8,6 @@ device's name, other devices' entries stay.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import sys
@@ -52,10 +51,8 @@ def tuned(call: Call, budget: float) -> Iterator[tuple[str, Mapping[str, int], d
     from fasttrack.kernels import _tuning
 
     for name, shape in launched(call.run):
-        choices = _tuning.SPACES[name].choices
         sides: dict[str, Callable[[], Any]] = {}
-        for values in itertools.product(*choices.values()):
-            config = dict(zip(choices, values, strict=True))
+        for config in _tuning.SPACES[name].configurations():
             side = with_config(call.run, name, config)
             try:
                 side()

@@ -40,10 +40,10 @@ FT_HD float fast_exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  int32_t bits;
+  uint32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
   bits <<= 23;  // the magic's own bits are shifted out; what stays is n in the exponent field
-  int32_t value;
+  uint32_t value;
   memcpy(&value, &p, sizeof value);
   value += bits;
   float result;

@@ -6,6 +6,7 @@ tried out at run time: where no table knows the device, the launcher's own defau
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +30,20 @@ class Space:
 
     Args:
         name: "<stem>.<kernel>".
+        without: configurations, whole or in part, that are left out: those that spill registers.
         choices: values to try by name: constexpr arguments of the kernel, ``num_warps``, ``num_stages``.
     """
 
-    def __init__(self, name: str, **choices: tuple[int, ...]) -> None:
-        self.name, self.choices = name, choices
+    def __init__(self, name: str, without: tuple[Mapping[str, int], ...] = (), **choices: tuple[int, ...]) -> None:
+        self.name, self.without, self.choices = name, without, choices
         SPACES[name] = self
+
+    def configurations(self) -> Iterator[dict[str, int]]:
+        """Every choice that may be tried."""
+        for values in itertools.product(*self.choices.values()):
+            config = dict(zip(self.choices, values, strict=True))
+            if not any(left_out.items() <= config.items() for left_out in self.without):
+                yield config
 
 
 def launch_config(space: Space, shape: Mapping[str, int], default: Mapping[str, int]) -> dict[str, int]:

@@ -16,7 +16,16 @@ from fasttrack.kernels._tuning import Space, launch_config
 
 __all__ = ["BUILDS", "pca_apply"]
 
-SPACE = Space("pca.apply", BLOCK_N=(32, 64), BLOCK_K=(32, 64), BLOCK_D=(32,), num_warps=(4, 8))
+SPACE = Space(
+    "pca.apply",
+    BLOCK_N=(32, 64),
+    BLOCK_K=(32, 64),
+    BLOCK_D=(32,),
+    num_warps=(4, 8),
+    without=({"BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4},),
+)
+_SMALL = {"BLOCK_N": 32, "BLOCK_K": 32, "BLOCK_D": 32, "num_warps": 4}
+_LARGE = {"BLOCK_N": 64, "BLOCK_K": 64, "BLOCK_D": 32, "num_warps": 8}
 
 PROGRAMS = 132  # below that many tiles the numbers of a sample are shared out
 MIN_PART = 512  # numbers of a sample per program
@@ -72,10 +81,8 @@ def pca_apply(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
         count, samples = x.shape[0], values.shape[2]
         strides = (values.stride(0), values.stride(2), values.stride(1))
         to = (components * samples, 1, samples)
-    small = {"BLOCK_N": 32, "BLOCK_K": 32, "BLOCK_D": 32, "num_warps": 4}
-    large = {"BLOCK_N": 64, "BLOCK_K": 64, "BLOCK_D": 32, "num_warps": 8}
     sizes = {"samples": count * samples, "dims": dims, "components": components}
-    config = launch_config(SPACE, sizes, default=large if count * samples >= 64 * PROGRAMS else small)
+    config = launch_config(SPACE, sizes, default=_LARGE if count * samples >= 64 * PROGRAMS else _SMALL)
     tiles = triton.cdiv(samples, config["BLOCK_N"]) * triton.cdiv(components, config["BLOCK_K"])
     parts = max(1, min(triton.cdiv(PROGRAMS, tiles * count), dims // MIN_PART))
     part = triton.cdiv(triton.cdiv(dims, parts), config["BLOCK_D"]) * config["BLOCK_D"]
@@ -87,13 +94,16 @@ def pca_apply(x: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
     return out if parts == 1 else target.sum(0).to(x.dtype)
 
 
-def _build(dtype: str, side: int) -> Build:
+def _build(dtype: str, config: dict[str, int]) -> Build:
     pointers = {"x": f"*{dtype}", "mean": "*fp32", "basis": "*fp32", "out": f"*{dtype}"}
     sizes = dict.fromkeys(("samples", "dims", "components", "part"), "i32")
     names = ("xb", "xn", "xd", "wd", "wk", "part", "b", "n", "k")
     strides = {f"stride_{name}": "i64" if name in ("xb", "part", "b") else "i32" for name in names}
-    constants = {"BLOCK_N": side, "BLOCK_K": side, "BLOCK_D": 32}
-    return Build(_apply, {**pointers, **sizes, **strides}, constants, num_warps=side // 8, tensor_cores=True)
+    constants, warps = {k: v for k, v in config.items() if k != "num_warps"}, config["num_warps"]
+    return Build(_apply, {**pointers, **sizes, **strides}, constants, num_warps=warps, tensor_cores=True)
 
 
-BUILDS: tuple[Build, ...] = tuple(_build(dtype, side) for dtype in ("fp32", "fp16", "bf16") for side in (32, 64))
+BUILDS: tuple[Build, ...] = (
+    *(_build(dtype, config) for dtype in ("fp32", "bf16") for config in (_SMALL, _LARGE)),
+    *(_build("fp16", config) for config in SPACE.configurations()),  # which needs the most registers
+)

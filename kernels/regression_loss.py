@@ -26,7 +26,13 @@ TOTAL = tl.constexpr(2)
 ONE_PROGRAM = 8192
 MAX_PROGRAMS = 1024  # about 8 on each of 132 multiprocessors; larger inputs stride
 
-SPACE = Space("regression_loss.loss", BLOCK=(256, 512, 1024, 2048, 4096), num_warps=(2, 4, 8, 16))
+SPACE = Space(
+    "regression_loss.loss",
+    BLOCK=(256, 512, 1024, 2048, 4096),
+    num_warps=(2, 4, 8, 16),
+    # 32 positions and more to a thread
+    without=({"BLOCK": 2048, "num_warps": 2}, {"BLOCK": 4096, "num_warps": 2}, {"BLOCK": 4096, "num_warps": 4}),
+)
 
 
 @triton.jit
@@ -108,13 +114,13 @@ def loss_and_gradient(
     return value, grad
 
 
-def _build(dtype: str, form: int, weighted: bool, output: int, value: str) -> Build:
+def _build(dtype: str, form: int, weighted: bool, output: int, value: str, sizes: tuple[int, ...] = ()) -> Build:
     maps = dict.fromkeys(("prediction", "target", "weight"), f"*{dtype}")
     numbers = {"n": "i32", "a": "fp32", "c": "fp32", "scale": "fp32"}
-    alone = output == TOTAL.value
-    constants = {"FORM": form, "WEIGHTED": weighted, "OUTPUT": output, "BLOCK": 2048 if alone else 512}
+    block, warps = sizes or ((2048, 16) if output == TOTAL.value else (512, 4))
+    constants = {"FORM": form, "WEIGHTED": weighted, "OUTPUT": output, "BLOCK": block}
     signature = {**maps, "value": f"*{value}", "grad": f"*{dtype}", **numbers}
-    return Build(_loss, signature, constants, num_warps=16 if alone else 4)
+    return Build(_loss, signature, constants, num_warps=warps)
 
 
 BUILDS: tuple[Build, ...] = (
@@ -123,5 +129,7 @@ BUILDS: tuple[Build, ...] = (
     _build("fp16", 0, True, TOTAL.value, "fp16"),
     _build("fp16", 1, False, PER_POSITION.value, "fp16"),
     _build("bf16", 2, True, PER_POSITION.value, "bf16"),
+    # The most positions to a thread that the tuner may try, of a half type, which needs the most registers.
+    *(_build("fp16", form, True, TOTAL.value, "fp16", (2048, 4)) for form in (1, 2)),
     Build(_sum_of_programs, {"partial": "*fp64", "value": "*fp32", "count": "i32"}, {"BLOCK": MAX_PROGRAMS}),
 )

@@ -21,13 +21,6 @@ SPECS = all_specs()
 UNAVAILABLE = {"triton": native.triton_why_not(), "cuda": gpu.why_not()}
 KERNELS = ("cpu", *(backend for backend, reason in UNAVAILABLE.items() if reason is None))
 BACKENDS = ("reference", *KERNELS)
-# Numbers in all arguments up to which a case is worth interpreting, at a millisecond per program.
-INTERPRETED_NUMBERS = 20_000
-
-
-def ident(spec):
-    options = [str(v) for v in spec.cases[0].make().values() if isinstance(v, str)]
-    return "-".join([spec.name, *options])
 
 
 def grid(*, gradients=False, half=True):
@@ -41,8 +34,10 @@ def grid(*, gradients=False, half=True):
                 for backend in BACKENDS:
                     # Kernels compute in float32; that they refuse float64 is tested below.
                     wanted = half or dtype in (torch.float32, torch.float64) or on_a_device(backend)
-                    if backend == "reference" or (dtype != torch.float64 and wanted and worth_trying(case, backend)):
-                        name = f"{ident(spec)}-{case.name}-{str(dtype)[6:]}-{backend}"
+                    if backend == "reference" or (
+                        dtype != torch.float64 and wanted and worth_trying(spec, case, backend)
+                    ):
+                        name = f"{spec.label}-{case.name}-{str(dtype)[6:]}-{backend}"
                         yield pytest.param(spec, case, dtype, backend, id=name)
 
 
@@ -51,10 +46,8 @@ def on_a_device(backend):
     return backend not in UNAVAILABLE or torch.cuda.is_available()
 
 
-def worth_trying(case, backend):
-    if on_a_device(backend):
-        return True
-    return sum(v.numel() for v in case.make().values() if isinstance(v, Tensor)) <= INTERPRETED_NUMBERS
+def worth_trying(spec, case, backend):
+    return on_a_device(backend) or spec.interpretable(case)
 
 
 def device_of(backend):
@@ -143,7 +136,7 @@ def small_cases(*, gradients=False):
         for case in spec.cases:
             tensors = [v for v in case.make().values() if isinstance(v, Tensor)]
             if case.tests and 0 < sum(v.numel() for v in tensors) <= 2500:
-                yield pytest.param(spec, case, id=f"{ident(spec)}-{case.name}")
+                yield pytest.param(spec, case, id=f"{spec.label}-{case.name}")
 
 
 @pytest.mark.parametrize(("spec", "case"), [c for c in small_cases(gradients=True) if c.values[1].differences])
@@ -186,8 +179,8 @@ def autocast_cases():
         for backend in BACKENDS:
             sizes = {c.name: numbers_in(c.make()) for c in spec.cases if c.tests and not c.bench}
             case = min((c for c in spec.cases if sizes.get(c.name)), key=lambda c, sizes=sizes: sizes[c.name])
-            if worth_trying(case, backend):
-                yield pytest.param(spec, case, backend, id=f"{ident(spec)}-{case.name}-{backend}")
+            if worth_trying(spec, case, backend):
+                yield pytest.param(spec, case, backend, id=f"{spec.label}-{case.name}-{backend}")
 
 
 def numbers_in(arguments):
@@ -235,7 +228,7 @@ def test_autocast(spec, case, backend):
                 assert_admits(allowed, g, t, f"gradient in {name} under autocast, {dtype}")
 
 
-@pytest.mark.parametrize("spec", [pytest.param(s, id=ident(s)) for s in SPECS])
+@pytest.mark.parametrize("spec", [pytest.param(s, id=s.label) for s in SPECS])
 def test_tolerances_refuse_what_autocast_rounds(spec):
     """The canary of test_autocast: a result rounded to half is no float32 result."""
     for case in spec.cases:
@@ -247,7 +240,7 @@ def test_tolerances_refuse_what_autocast_rounds(spec):
 def compiled_cases():
     for spec in SPECS:
         cases = [c for c in spec.cases if c.tests and not c.bench]
-        yield pytest.param(spec, cases[0], id=ident(spec))
+        yield pytest.param(spec, cases[0], id=spec.label)
 
 
 @pytest.mark.parametrize(("spec", "case"), [*compiled_cases()])
@@ -344,7 +337,7 @@ def canaries(truth, dtype):
     yield "one cell", wrong_cell
 
 
-@pytest.mark.parametrize("spec", [pytest.param(s, id=ident(s)) for s in SPECS])
+@pytest.mark.parametrize("spec", [pytest.param(s, id=s.label) for s in SPECS])
 def test_tolerances_catch_canaries(spec):
     """Each tolerance refuses every canary wherever the canary differs from the truth; each kind is tried."""
     for dtype in spec.dtypes:

@@ -73,6 +73,15 @@ def test_table_with_wrong_names_is_refused(space, tmp_path):
         launch_config(space, {"n": 5}, DEFAULT)
 
 
+def test_what_spills_is_left_out(space):
+    whole = Space("made.whole", BLOCK=(32, 64), num_warps=(2, 4))
+    part = Space("made.part", BLOCK=(32, 64), num_warps=(2, 4), without=({"BLOCK": 64, "num_warps": 2},))
+    assert [tuple(c.values()) for c in whole.configurations()] == [(32, 2), (32, 4), (64, 2), (64, 4)]
+    assert [tuple(c.values()) for c in part.configurations()] == [(32, 2), (32, 4), (64, 4)]
+    none = Space("made.none", BLOCK=(32, 64), num_warps=(2, 4), without=({"BLOCK": 64}, {"BLOCK": 32}))
+    assert not [*none.configurations()]
+
+
 def test_shipped_tables_are_well_formed():
     for path in sorted((Path(__file__).parent.parent / "kernels" / "tuned").glob("*.json")):
         for entry in json.loads(path.read_text())["entries"]:

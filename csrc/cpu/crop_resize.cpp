@@ -2,9 +2,10 @@
 //
 // Each window has one table per axis (first tap, weight of the second). A source row is resampled
 // horizontally once and kept: while the window grows, the next output rows find both of their
-// source rows ready and cost one blend. The horizontal pass is split in two: a scalar walk that
-// fetches both taps of a pixel with one 8-byte load, and a pass over the fetched words that has
-// no gather in it, so that it vectorises on every instruction set.
+// source rows ready and cost one blend. The horizontal pass is split in two: one fetches both taps of
+// a pixel as one word, of two neighbours with one load and one shuffle where the instruction set has
+// it and they lie close enough; the other, over the fetched words, has no gather in it, so that it
+// vectorises on every instruction set.
 #include "crop_resize.h"
 
 #include "cpu/scratch.h"
@@ -14,7 +15,7 @@ namespace FT_ISA {
 namespace {
 
 constexpr int64_t kPad = 16;            // floats: rows of scratch stay whole vectors
-constexpr int64_t kOverread = 8;        // bytes fetched per pixel, whatever it uses
+constexpr int64_t kOverread = 16;       // bytes fetched from a pixel on, whatever it uses
 constexpr int64_t kParallelPx = 16384;  // output pixels below which threads cost more than they give
 
 int64_t padded(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
@@ -41,6 +42,7 @@ struct Scratch {
   int32_t *tap_x, *tap_y, *at;  // first taps, and the byte of each column's first tap in the row
   float *weight_x, *weight_y, *rows;
   uint32_t *low, *high;  // the bytes fetched for each column
+  uint64_t* shuffles;    // two per pair of columns
   uint8_t* line;         // one packed source row
 
   Scratch(const CropResizeArgs& a, Carver& c) {
@@ -53,6 +55,7 @@ struct Scratch {
     rows = c.take<float>(2 * a.channels * m);
     low = c.take<uint32_t>(m);
     high = c.take<uint32_t>(m);
+    shuffles = c.take<uint64_t>(m);
     line = c.take<uint8_t>(a.channels * (a.width + 4) + kOverread);
   }
 };
@@ -77,15 +80,54 @@ const uint8_t* packed_row(const CropResizeArgs& a, int64_t y, int64_t begin, int
   return line;
 }
 
-void resample_rgb(const uint8_t* row, int64_t n, const int32_t* __restrict at, const float* __restrict weight,
-                  const float* gain, const float* offset, uint32_t* __restrict low, uint32_t* __restrict high,
-                  float* __restrict out) {
+// The shuffles that bring r g b r | g b – – of either column of a pair to [first, second | first, second], in the
+// order in which `fetch_pairs` reads them. False where the columns of a pair lie too far apart for one load.
+bool pair_shuffles(const int32_t* at, int64_t m, uint64_t* shuffles) {
+  for (int64_t j = 0; j < m; j += 2) {
+    const auto apart = static_cast<uint64_t>(at[j + 1] - at[j]);
+    if (apart > 9) return false;
+    const int64_t pair = j / 2 % 4;
+    uint64_t* to = shuffles + j / 8 * 8 + pair % 2 * 4 + pair / 2 * 2;
+    to[0] = 0x0302010003020100 + (apart * 0x01010101 << 32);
+    to[1] = 0x8080050480800504 + (apart * 0x0101 << 32);
+  }
+  return true;
+}
+
+// Of each column the bytes r g b r (low) and g b (high) of its two taps.
+void fetch(const uint8_t* row, int64_t n, const int32_t* __restrict at, uint32_t* __restrict low,
+           uint32_t* __restrict high) {
   for (int64_t j = 0; j < n; ++j) {
-    uint64_t word;  // r g b of the first tap, r g b of the second, two bytes unused
+    uint64_t word;
     std::memcpy(&word, row + at[j], sizeof word);
     low[j] = static_cast<uint32_t>(word);
     high[j] = static_cast<uint32_t>(word >> 32);
   }
+}
+
+#if FT_ISA_LEVEL >= 1
+constexpr bool kShuffles = true;
+
+void fetch_pairs(const uint8_t* row, int64_t m, const int32_t* __restrict at, const uint64_t* __restrict shuffles,
+                 uint32_t* __restrict low, uint32_t* __restrict high) {
+  const auto half = [=](int64_t j) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + at[j])); };
+  const auto both = [=](int64_t j) { return _mm256_inserti128_si256(_mm256_castsi128_si256(half(j)), half(j + 4), 1); };
+  for (int64_t j = 0; j < m; j += 8) {
+    const auto* shuffle = reinterpret_cast<const __m256i*>(shuffles + j);
+    const __m256i even = _mm256_shuffle_epi8(both(j), _mm256_load_si256(shuffle));
+    const __m256i odd = _mm256_shuffle_epi8(both(j + 2), _mm256_load_si256(shuffle + 1));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + j), _mm256_unpacklo_epi64(even, odd));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + j), _mm256_unpackhi_epi64(even, odd));
+  }
+}
+#else
+constexpr bool kShuffles = false;
+
+void fetch_pairs(const uint8_t*, int64_t, const int32_t*, const uint64_t*, uint32_t*, uint32_t*) {}
+#endif
+
+void resample_rgb(const uint32_t* __restrict low, const uint32_t* __restrict high, int64_t n,
+                  const float* __restrict weight, const float* gain, const float* offset, float* __restrict out) {
   const int64_t m = padded(n);
   float* __restrict red = out;
   float* __restrict green = out + m;
@@ -132,9 +174,13 @@ void crop_rows(const CropResizeArgs& a, int64_t k, int64_t row0, int64_t row1, c
   axis_table(box[0], box[2], a.out_w, a.width, a.constant, s.tap_x, s.weight_x);
   axis_table(box[1], box[3], a.out_h, a.height, a.constant, s.tap_y, s.weight_y);
   const int64_t begin = s.tap_x[0], end = s.tap_x[a.out_w - 1] + 2;
-  for (int64_t j = 0; j < a.out_w; ++j) s.at[j] = static_cast<int32_t>((s.tap_x[j] - begin) * a.channels);
-
   const int64_t m = padded(a.out_w), plane = a.out_h * a.out_w;
+  for (int64_t j = 0; j < m; ++j) {
+    const int64_t column = j < a.out_w ? j : a.out_w - 1;
+    s.at[j] = static_cast<int32_t>((s.tap_x[column] - begin) * a.channels);
+  }
+  const bool pairs = kShuffles && a.channels == 3 && pair_shuffles(s.at, m, s.shuffles);
+
   float* slot[2] = {s.rows, s.rows + a.channels * m};
   constexpr int64_t kNone = INT64_MIN;
   int64_t held[2] = {kNone, kNone};
@@ -147,10 +193,15 @@ void crop_rows(const CropResizeArgs& a, int64_t k, int64_t row0, int64_t row1, c
       return;
     }
     const uint8_t* row = packed_row(a, y, begin, end, s.line);
-    if (a.channels == 3)
-      resample_rgb(row, a.out_w, s.at, s.weight_x, a.gain, a.offset, s.low, s.high, slot[i]);
-    else
+    if (a.channels == 1) {
       resample_grey(row, a.out_w, s.at, s.weight_x, a.gain[0], a.offset[0], s.low, slot[i]);
+      return;
+    }
+    if (pairs)
+      fetch_pairs(row, m, s.at, s.shuffles, s.low, s.high);
+    else
+      fetch(row, a.out_w, s.at, s.low, s.high);
+    resample_rgb(s.low, s.high, a.out_w, s.weight_x, a.gain, a.offset, slot[i]);
   };
   for (int64_t i = row0; i < row1; ++i) {
     const int64_t y = s.tap_y[i];

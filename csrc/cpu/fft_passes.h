@@ -8,9 +8,10 @@ namespace FT_ISA {
 
 using index = std::ptrdiff_t;
 
-// A pass in place that is neither the last of a forward transform nor the first of an inverse one.
+// A pass in place that is neither the last of a forward transform nor the first of an inverse one. `static`: each user
+// inlines it as its own.
 template <int R, bool Inv>
-void middle_pass(float* data, index blocks, index length, const float* twiddle) {
+static void middle_pass(float* data, index blocks, index length, const float* twiddle) {
   const index m = length / R;
   for (index b = 0; b < blocks; ++b) {
     for (index j = 0; j < m; ++j) {

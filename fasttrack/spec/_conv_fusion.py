@@ -27,9 +27,11 @@ class Fusion:
 
     dA_i = v_i G_iᵀ,   dw_r = Σ_i m[i][r]·A_i G_i.
 
-    DSLT fuses conv4_3 and conv5_3: P = A₄F₄ + A₅F₅ for one regressor, A₅F₅ alone for the other, whose responses are
-    added. With 512 channels each, as in the paper, rates 2e-8 and 8e-7 (run with ``lr=2e-8, bias_lr=0``; the paper
-    has no bias), and as released, P = 0.8·A₄F₄ + 0.2·A₅F₅:
+    DSLT fuses conv4_3 and conv5_3 of 512 channels: P = A₄F₄ + A₅F₅ for one regressor, A₅F₅ alone for the other, whose
+    responses are added. In the paper the parts of the first layer learn at 2e-8, those of the second at 8e-7, and
+    there is no bias: ``lr=2e-8, bias_lr=0``. The released code has P = 0.8·A₄F₄ + 0.2·A₅F₅, both reductions at 2e-8,
+    40 times the decay for the second regressor, and two biases at 2 and 40 times the rate; their gradients are the
+    same, so one at ``bias_lr=42 * 2e-8`` is their sum. (Its reductions have 3×3 cells; here they have one.)
 
     >>> Fusion((512, 512), ((1.0, 0.0), (1.0, 1.0)), rates=(1.0, 40.0), reduction_rates=(1.0, 40.0))
     >>> Fusion((512, 512), ((0.8, 0.0), (0.2, 1.0)), rates=(1.0, 40.0), decays=(1.0, 40.0))

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+# Numbers up to which a case is worth interpreting or emulating, at a millisecond per program.
+_INTERPRETED_NUMBERS = 20_000
+
 __all__ = ["Case", "Cost", "Spec", "Tolerance", "error_of", "outputs_of"]
 
 
@@ -101,6 +104,7 @@ class Spec:
         gradients: arguments that receive a gradient (empty: not differentiable).
         cost: counted work of a case's arguments.
         dtypes: float dtypes the function takes.
+        tables: arguments that are looked up in, whatever their size, and not worked through.
         caches: bytes that one call keeps beside its arguments and results, as the function's docstring says; beyond
             them it holds at most twice its inputs and outputs.
     """
@@ -115,6 +119,18 @@ class Spec:
     cost: Callable[[dict[str, Any]], Cost] | None = None
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
     caches: Callable[[dict[str, Any]], float] | None = None
+    tables: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The function's name and the words its cases choose, which tell its specs apart."""
+        return "-".join([self.name, *(value for value in self.cases[0].make().values() if isinstance(value, str))])
+
+    def interpretable(self, case: Case) -> bool:
+        """Whether a case is small enough for kernels that are interpreted or emulated instead of run."""
+        arguments = case.make()
+        numbers = sum(v.numel() for k, v in arguments.items() if isinstance(v, Tensor) and k not in self.tables)
+        return numbers <= _INTERPRETED_NUMBERS
 
     def tolerance_of(self, dtype: torch.dtype, *, gradient: bool = False) -> Tolerance:
         """Bounds for a dtype; gradients have their own where the spec gives them."""

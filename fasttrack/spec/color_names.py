@@ -72,4 +72,15 @@ _TOLERANCE = {
     torch.float64: Tolerance(1e-13, 1e-12, witness="exact reference"),
 }
 
-SPECS = (Spec("color_names", "color_names", color_names, _CASES, _TOLERANCE, cost=_cost, dtypes=tuple(_TOLERANCE)),)
+SPECS = (
+    Spec(
+        "color_names",
+        "color_names",
+        color_names,
+        _CASES,
+        _TOLERANCE,
+        cost=_cost,
+        dtypes=tuple(_TOLERANCE),
+        tables=("table",),
+    ),
+)
