@@ -6,7 +6,7 @@ import torch
 
 from fasttrack.errors import ShapeError
 from fasttrack.geometry import Window
-from fasttrack.vision.crop import sample
+from fasttrack.vision.crop import Scene, sample
 
 
 def ramp(height, width):
@@ -58,3 +58,12 @@ def test_unequal_sizes_are_refused():
         sample(ramp(9, 9), [Window(0, 0, 5, 5, 5, 5), Window(0, 0, 5, 5, 6, 5)])
     with pytest.raises(ShapeError, match="at least one window"):
         sample(ramp(9, 9), [])
+
+
+def test_a_scene_gives_every_target_its_own_frame():
+    one, two = ramp(40, 60), ramp(50, 30)
+    windows = [[Window(1, 2, 9, 9, 8, 8), Window(3, 4, 9, 9, 8, 8)], [Window(5, 6, 9, 9, 8, 8)]]
+    got = Scene([one, two]).sample(windows, [0, 1])
+    assert torch.equal(got, torch.cat([sample(one, windows[0]), sample(two, windows[1])]))
+    assert torch.equal(Scene([one, two]).sample(windows[1:], [0]), sample(one, windows[1]))
+    assert torch.equal(Scene([two]).sample(windows, [0, 1]), sample(two, [*windows[0], *windows[1]]))

@@ -24,15 +24,18 @@ class Script(Tracker):
         super().__init__()
         self.found, self.learnt, self.seen = list(found), [], []
 
-    def _start(self, frame, boxes):
+    def _start(self, scene, boxes):
         self.started = boxes
 
-    def _locate(self, frame, boxes):
+    def _locate(self, scene, boxes):
         self.seen.append(boxes)
         return [Found(box, score, 7.0, 0, (0.0, 0.0)) for box, score in self.found.pop(0)]
 
-    def _learn(self, frame, boxes, found, lost):
+    def _learn(self, scene, boxes, found, lost):
         self.learnt.append(lost)
+
+    def _keep(self, targets):
+        self.kept = targets
 
 
 def test_result_of_one_target():

@@ -71,6 +71,12 @@ class FilterRegressor:
         part = ops.cf_update_(part, new, self.config.rate)
         model.template[at], model.coefficients[at] = part.template, part.coefficients
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these targets only."""
+        model = self._fitted("keep")
+        at = torch.tensor(rows, device=model.template.device)
+        self._model = replace(model, template=model.template[at], coefficients=model.coefficients[at])
+
     def _trained(self, features: Tensor) -> ops.CorrelationFilter:
         c = self.config
         return ops.cf_train(features, self.label, c.ridge, c.kernel, c.kernel_sigma, self.window)

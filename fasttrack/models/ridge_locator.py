@@ -70,6 +70,13 @@ class RidgeLocator:
         if due:
             self._solve(due)
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these targets only."""
+        at = list(rows)
+        self._samples, self.weight = self._samples[at], self.weight[at]
+        self._first = self._first[at] if len(self._first) else self._first
+        self._shares, self._age = [self._shares[k] for k in at], [self._age[k] for k in at]
+
     def _solve(self, rows: list[int]) -> None:
         for k in rows:  # one at a time: the data matrices are large, and few are due at once
             floor, share, data = self.config.first_share, self._shares[k], self._samples[k]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fasttrack.errors import ArgumentError, BoxError, FrameError
 from fasttrack.geometry import Box
+from fasttrack.vision.crop import Scene
 from fasttrack.vision.localise import Found
 
 __all__ = ["SMALLEST_SIDE_PX", "Boxes", "Frame", "Result", "Tracker"]
@@ -70,8 +71,39 @@ class Tracker(ABC):
         """
         image = checked_frame(f"{self.name}.init", frame)
         boxes, many = checked_boxes(f"{self.name}.init", box, image)
-        self._start(image, boxes)
+        self._start(Scene([image]), boxes)
         self._boxes, self._many = boxes, many
+
+    def init_each(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> None:
+        """Start on one target in each of T frames, of T videos that go on in lock-step (see ``run_lockstep``).
+
+        Raises:
+            FrameError, BoxError: as ``init``.
+            ArgumentError: no frame, or another number of boxes; a box that is an array of several.
+        """
+        op = f"{self.name}.init_each"
+        if not frames or len(boxes) != len(frames):
+            raise ArgumentError(op, "boxes", "one for each frame, and at least one", f"{len(boxes)} for {len(frames)}")
+        images, rows = [checked_frame(op, frame) for frame in frames], []
+        for image, box in zip(images, boxes, strict=True):
+            own, many = checked_boxes(op, box, image)
+            if many:
+                raise ArgumentError(op, "boxes", "one box for each frame", f"an array of {len(own)}")
+            rows += own
+        self._start(Scene(images), rows)
+        self._boxes, self._many = rows, True
+
+    def keep(self, targets: Sequence[int]) -> None:
+        """Go on with these targets only, in this order; the others are forgotten.
+
+        Raises:
+            ArgumentError: not at least one of the targets there are, each once.
+        """
+        if not targets or len(set(targets)) < len(targets) or not set(targets) <= set(range(len(self._boxes))):
+            wanted = f"some of 0..{len(self._boxes) - 1}, each once"
+            raise ArgumentError(f"{self.name}.keep", "targets", wanted, str(list(targets)))
+        self._keep(list(targets))
+        self._boxes = [self._boxes[k] for k in targets]
 
     def update(self, frame: Frame) -> Any:
         """Find the target(s) in the next frame.
@@ -85,19 +117,35 @@ class Tracker(ABC):
         """
         if not self._boxes:
             raise ArgumentError(f"{self.name}.update", "tracker", "started by init(frame, box)", "a tracker at rest")
+        results = self._advance([frame])
+        return results if self._many else results[0]
+
+    def update_each(self, frames: Sequence[Frame]) -> list[Result]:
+        """Find every target in the next frame of its own video; one frame per target, in order.
+
+        Raises:
+            ArgumentError: ``init_each`` was not called, or another number of frames than targets.
+            FrameError: as ``update``.
+        """
+        if len(frames) != len(self._boxes) or not frames:
+            wanted = f"a frame for each of {len(self._boxes)} targets"
+            raise ArgumentError(f"{self.name}.update_each", "frames", wanted, f"{len(frames)}")
+        return self._advance(frames)
+
+    def _advance(self, frames: Sequence[Frame]) -> list[Result]:
         started = time.perf_counter()
-        image = checked_frame(f"{self.name}.update", frame)
-        found = self._locate(image, self._boxes)
+        scene = Scene([checked_frame(f"{self.name}.update", frame) for frame in frames])
+        found = self._locate(scene, self._boxes)
         # Written so that a NaN score is lost too.
         lost = [not f.score >= self.lost_threshold for f in found]
         boxes = [
-            old if gone else clamped(f.box, old, image) for f, old, gone in zip(found, self._boxes, lost, strict=True)
+            old if gone else clamped(f.box, old, scene.image(k))
+            for k, (f, old, gone) in enumerate(zip(found, self._boxes, lost, strict=True))
         ]
-        self._learn(image, boxes, found, lost)
+        self._learn(scene, boxes, found, lost)
         self._boxes = boxes
         seconds = time.perf_counter() - started
-        results = [Result(b, f.score, f.psr, gone, seconds) for b, f, gone in zip(boxes, found, lost, strict=True)]
-        return results if self._many else results[0]
+        return [Result(b, f.score, f.psr, gone, seconds) for b, f, gone in zip(boxes, found, lost, strict=True)]
 
     def run(self, frames: Iterable[Frame], box: Boxes) -> Iterator[Any]:
         """``init`` on the first frame, then the result of ``update`` for every further one."""
@@ -110,16 +158,20 @@ class Tracker(ABC):
             yield self.update(frame)
 
     @abstractmethod
-    def _start(self, frame: Tensor, boxes: list[Box]) -> None:
+    def _start(self, scene: Scene, boxes: list[Box]) -> None:
         """Forget everything and learn the targets from their first frame."""
 
     @abstractmethod
-    def _locate(self, frame: Tensor, boxes: list[Box]) -> list[Found]:
+    def _locate(self, scene: Scene, boxes: list[Box]) -> list[Found]:
         """Where the targets are, given where they were."""
 
     @abstractmethod
-    def _learn(self, frame: Tensor, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
+    def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
         """Learn from the frame; a lost target teaches nothing."""
+
+    @abstractmethod
+    def _keep(self, targets: list[int]) -> None:
+        """Forget all targets but these, which are numbered anew in this order."""
 
 
 def checked_frame(op: str, frame: Any) -> Tensor:

@@ -16,7 +16,7 @@ from fasttrack.models import ConvRegressor, Fit, RegressorConfig
 from fasttrack.trackers import _config
 from fasttrack.trackers.base import Tracker
 from fasttrack.vision import features as vision_features
-from fasttrack.vision.crop import sample
+from fasttrack.vision.crop import Scene, sample
 from fasttrack.vision.labels import gaussian_map
 from fasttrack.vision.localise import Found, home, localise
 from fasttrack.vision.scale import ScalePyramid
@@ -28,15 +28,15 @@ __all__ = ["CRT", "Config"]
 class Config:
     """Every number of CRT. "§" and "eq." point into the paper; "ours" says why the paper's value is not used.
 
-    Learning rates and weight decay are the paper's, for features of about ``reference_rms``; they are converted to the
-    features at hand as ``RegressorConfig.in_units_of`` writes down.
+    Learning rates and weight decay are the paper's, for features of about ``reference_rms``, and are converted to
+    those at hand as ``RegressorConfig.in_units_of`` writes down.
     """
 
     features: str = "hog"  # name in fasttrack.vision.features; §5.2
     feature_options: Mapping[str, Any] = field(default_factory=dict)  # options of that feature, e.g. weights=
     patch_width: int = 9  # width of train and search patch, object widths; §5.1, table 3
     patch_height: int = 5  # height of train and search patch, object heights; §5.1, table 3
-    object_cells: float = 150.0  # area of the kernel, cells; ours: the paper does not say how objects are scaled
+    object_cells: float = 150.0  # area of the kernel, cells; ours: every object costs the same; §4 has no scaling
     label_sigma: float = 0.1  # σ of the regression target, object sizes; §5.1
     motion_sigma: float = 0.6  # σ of the motion map, object sizes; §5.1
     threshold: float = 0.1  # th: errors up to this are ignored; eq. 3, §5.1
@@ -78,10 +78,7 @@ class _Target:
 
 
 class CRT(Tracker):
-    """Learns one convolution, as large as the object, to answer a Gaussian at the object and 0 elsewhere.
-
-    Objects are resampled to about ``object_cells`` cells: small ones are magnified, and every size costs the same.
-    """
+    """Learns one convolution, as large as the object, to answer a Gaussian at the object and 0 elsewhere."""
 
     name = "crt"
     config_class = Config
@@ -100,8 +97,8 @@ class CRT(Tracker):
         """How the last optimisation of every target went: steps, loss, SNR per step."""
         return [t.fit for t in self._targets]
 
-    def _start(self, frame: Tensor, boxes: list[Box]) -> None:
-        self._targets = [self._learn_target(frame, box) for box in boxes]
+    def _start(self, scene: Scene, boxes: list[Box]) -> None:
+        self._targets = [self._learn_target(scene.image(k), box) for k, box in enumerate(boxes)]
 
     def _learn_target(self, frame: Tensor, box: Box) -> _Target:
         c = self.config
@@ -109,8 +106,7 @@ class CRT(Tracker):
         kernel = max(1, round(box.h * zoom)), max(1, round(box.w * zoom))
         features = self._features.fork()
         patch = sample(frame, [self._window(box, kernel, 1.0)])
-        if features.needs_fit:
-            features.fit(patch)
+        features.fit(patch)
         maps = features(patch)
         learning = RegressorConfig(**{f.name: getattr(c, f.name) for f in fields(RegressorConfig)})
         model = ConvRegressor(kernel, learning.in_units_of(features.typical_rms / c.reference_rms))
@@ -118,32 +114,35 @@ class CRT(Tracker):
         fit = model.fit(maps[0], self._gaussians(kernel, [middle], c.label_sigma)[0])
         return _Target(kernel, features, model, self._gaussians(kernel, [middle], c.motion_sigma)[0], fit)
 
-    def _locate(self, frame: Tensor, boxes: list[Box]) -> list[Found]:
+    def _locate(self, scene: Scene, boxes: list[Box]) -> list[Found]:
         groups: dict[tuple[tuple[int, int], int], list[int]] = {}
         for k, target in enumerate(self._targets):
             groups.setdefault((target.kernel, id(target.features)), []).append(k)
         found: dict[int, Found] = {}
         for (kernel, _), rows in groups.items():
-            first = self._targets[rows[0]]
             windows = [[self._window(boxes[k], kernel, s) for s in self._pyramid.factors] for k in rows]
-            maps = first.features(sample(frame, [w for ws in windows for w in ws])).unflatten(0, (len(rows), -1))
-            for k, one in zip(rows, maps, strict=True):
-                self._targets[k].spectra = [self._targets[k].model.spectra(m) for m in one]
-            responses = torch.stack([self._targets[k].model.respond(self._targets[k].spectra) for k in rows])
+            first, *_ = group = [self._targets[k] for k in rows]
+            maps = first.features(scene.sample(windows, rows)).unflatten(0, (len(rows), -1))
+            for target, one in zip(group, maps, strict=True):
+                target.spectra = [target.model.spectra(m) for m in one]
+            responses = torch.stack([target.model.respond(target.spectra) for target in group])
             results = localise(responses, windows, kernel, first.features.stride, first.prior, self._pyramid.penalties)
             found.update(zip(rows, results, strict=True))
         return [found[k] for k in range(len(boxes))]
 
-    def _learn(self, frame: Tensor, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
+    def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
         for target, place, gone in zip(self._targets, found, lost, strict=True):
             if not gone:  # §5.1: the features of the search are learnt from; the label moves, not the patch
                 labels = self._gaussians(target.kernel, [place.peak], self.config.label_sigma)[0]
                 target.fit = target.model.update(target.spectra[place.level], labels)
 
+    def _keep(self, targets: list[int]) -> None:
+        self._targets = [self._targets[k] for k in targets]
+
     def _window(self, box: Box, kernel: tuple[int, int], scale: float) -> Window:
-        across, down, stride = self.config.patch_width, self.config.patch_height, self._features.stride
-        region = box.w * across * scale, box.h * down * scale
-        return Window.around(*box.center, *region, kernel[1] * across * stride, kernel[0] * down * stride)
+        across, down = self.config.patch_width, self.config.patch_height
+        patch = (n * self._features.stride for n in (kernel[1] * across, kernel[0] * down))
+        return Window.around(*box.center, box.w * across * scale, box.h * down * scale, *patch)
 
     def _gaussians(self, kernel: tuple[int, int], centers: list[tuple[float, float]], sigma: float) -> Tensor:
         size = (self.config.patch_height - 1) * kernel[0] + 1, (self.config.patch_width - 1) * kernel[1] + 1

@@ -15,7 +15,7 @@ from fasttrack.models import PooledSamples, RidgeConfig, RidgeLocator
 from fasttrack.trackers import _config
 from fasttrack.trackers.base import Tracker
 from fasttrack.vision.augment import augmented
-from fasttrack.vision.crop import sample
+from fasttrack.vision.crop import Scene
 from fasttrack.vision.features import Backbone
 from fasttrack.vision.labels import gaussian_map
 from fasttrack.vision.localise import Found, localise
@@ -83,8 +83,8 @@ class DCFST(Tracker):
         self._found: list[bool] = []  # whether the last search of a target met a distractor
         self._model = RidgeLocator(RidgeConfig(c.ridge, c.interval, c.first_share), label.flatten())
 
-    def _start(self, frame: Tensor, boxes: list[Box]) -> None:
-        patches = sample(frame, [self._window(box) for box in boxes])
+    def _start(self, scene: Scene, boxes: list[Box]) -> None:
+        patches = scene.sample([[self._window(box)] for box in boxes], range(len(boxes)))
         x, y = self._intervals(boxes, (1.0,))
         copies = augmented(patches) if self.config.augment else [patches]
         rows = sum((self._samples.rows(self._backbone(copy), x[0], y[0]) for copy in copies), torch.zeros(()))
@@ -92,9 +92,9 @@ class DCFST(Tracker):
         self._gains = self._samples.gains(rows)
         self._model.fit(rows.mul_(self._gains))
 
-    def _locate(self, frame: Tensor, boxes: list[Box]) -> list[Found]:
+    def _locate(self, scene: Scene, boxes: list[Box]) -> list[Found]:
         windows = [self._window(box) for box in boxes]
-        maps = self._backbone(sample(frame, windows))
+        maps = self._backbone(scene.sample([[w] for w in windows], range(len(boxes))))
         weight = self._model.weight * self._gains[:, 0]
         scales = zip(*self._intervals(boxes, self._pyramid.factors), strict=True)
         scores = torch.stack([self._samples.scores(maps, x, y, weight) for x, y in scales], 1)
@@ -103,15 +103,19 @@ class DCFST(Tracker):
         self._found = [self._distracted(s[p.level], p.peak) for s, p in zip(scores, places, strict=True)]
         return [replace(p, box=self._pyramid.box(p, box)) for p, box in zip(places, boxes, strict=True)]
 
-    def _learn(self, frame: Tensor, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
+    def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
         seen = [k for k in range(len(boxes)) if not lost[k]]
         if not seen:
             return
-        maps = self._backbone(sample(frame, [self._window(boxes[k]) for k in seen]))
+        maps = self._backbone(scene.sample([[self._window(boxes[k])] for k in seen], seen))
         x, y = self._intervals([boxes[k] for k in seen], (1.0,))
         rows = self._samples.rows(maps, x[0], y[0]).mul_(self._gains[seen])
         rates = [self.config.hard_rate if self._found[k] else self.config.rate for k in seen]
         self._model.update(rows, seen, rates)
+
+    def _keep(self, targets: list[int]) -> None:
+        self._gains = self._gains[targets]
+        self._model.keep(targets)
 
     def _distracted(self, scores: Tensor, peak: tuple[float, float]) -> bool:
         """Whether a place far from the peak scores high."""

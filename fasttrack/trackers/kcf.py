@@ -16,7 +16,7 @@ from fasttrack.models import FilterConfig, FilterRegressor
 from fasttrack.trackers import _config
 from fasttrack.trackers.base import Tracker
 from fasttrack.vision import features as vision_features
-from fasttrack.vision.crop import sample
+from fasttrack.vision.crop import Scene
 from fasttrack.vision.labels import gaussian_map, hann_window
 from fasttrack.vision.localise import Found, localise
 from fasttrack.vision.scale import ScalePyramid
@@ -78,27 +78,27 @@ class KCF(Tracker):
         self._object_side = math.sqrt(c.region_cells) / c.region  # √(w·h) of every object, cells
         self._groups: list[_Group] = []
 
-    def _start(self, frame: Tensor, boxes: list[Box]) -> None:
+    def _start(self, scene: Scene, boxes: list[Box]) -> None:
         together: dict[tuple[tuple[int, int], int], list[int]] = {}
         for k, box in enumerate(boxes):
             height, width = (ops.fft_size(max(1, round(n * self.config.region))) for n in self._object(box))
             # A feature that is fitted belongs to one target.
             together.setdefault(((height, width), k if self._features.needs_fit else -1), []).append(k)
-        self._groups = [self._group(frame, boxes, size, rows) for (size, _), rows in together.items()]
+        self._groups = [self._group(scene, boxes, size, rows) for (size, _), rows in together.items()]
 
     def _object(self, box: Box) -> tuple[float, float]:
         zoom = self._object_side / math.sqrt(box.area)
         return box.h * zoom, box.w * zoom
 
-    def _group(self, frame: Tensor, boxes: list[Box], size: tuple[int, int], rows: list[int]) -> _Group:
+    def _group(self, scene: Scene, boxes: list[Box], size: tuple[int, int], rows: list[int]) -> _Group:
         c, sigma = self.config, self.config.label_sigma * self._object_side
         # The middle of the region; indices count from the middle of cell 0.
         home = torch.tensor([[(n - 1) / 2 for n in size]])
-        label = gaussian_map(size, home, (sigma, sigma))[0].to(frame.device)
+        label = gaussian_map(size, home, (sigma, sigma))[0].to(scene.device)
         learning = FilterConfig(c.kernel, c.kernel_sigma, c.ridge, c.rate)
-        model = FilterRegressor(learning, label, hann_window(size, frame.device))
+        model = FilterRegressor(learning, label, hann_window(size, scene.device))
         group = _Group(rows, [self._object(boxes[k]) for k in rows], size, self._features.fork(), model)
-        patches = sample(frame, [self._window(group, i, boxes[k], 1.0) for i, k in enumerate(rows)])
+        patches = scene.sample([[self._window(group, i, boxes[k], 1.0)] for i, k in enumerate(rows)], rows)
         if group.features.needs_fit:
             group.features.fit(patches)
         model.fit([group.features(copy) for copy in self._copies(patches)])
@@ -108,14 +108,14 @@ class KCF(Tracker):
         """Patches of the first frame to learn from, each (T, 3, h, w)."""
         return [patches]
 
-    def _locate(self, frame: Tensor, boxes: list[Box]) -> list[Found]:
+    def _locate(self, scene: Scene, boxes: list[Box]) -> list[Found]:
         found: dict[int, Found] = {}
         for group in self._groups:
             windows = [
                 [self._window(group, i, boxes[k], factor) for factor in self._pyramid.factors]
                 for i, k in enumerate(group.rows)
             ]
-            patches = sample(frame, [w for ws in windows for w in ws])
+            patches = scene.sample(windows, group.rows)
             responses = group.model.respond(group.features(patches).unflatten(0, (len(windows), -1)))
             # A cell at the peak stands for the object's centre.
             places = localise(responses, windows, (1, 1), group.features.stride, None, self._pyramid.penalties)
@@ -123,12 +123,22 @@ class KCF(Tracker):
                 found[k] = replace(place, box=self._pyramid.box(place, boxes[k]))
         return [found[k] for k in range(len(boxes))]
 
-    def _learn(self, frame: Tensor, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
+    def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
         for group in self._groups:
             seen = [i for i, k in enumerate(group.rows) if not lost[k]]
             if seen:
-                windows = [self._window(group, i, boxes[group.rows[i]], 1.0) for i in seen]
-                group.model.update(group.features(sample(frame, windows)), seen)
+                windows = [[self._window(group, i, boxes[group.rows[i]], 1.0)] for i in seen]
+                patches = scene.sample(windows, [group.rows[i] for i in seen])
+                group.model.update(group.features(patches), seen)
+
+    def _keep(self, targets: list[int]) -> None:
+        for group in self._groups:
+            left = [i for i, k in enumerate(group.rows) if k in targets]
+            group.rows = [targets.index(group.rows[i]) for i in left]
+            group.objects = [group.objects[i] for i in left]
+            if left:
+                group.model.keep(left)
+        self._groups = [group for group in self._groups if group.rows]
 
     def _window(self, group: _Group, i: int, box: Box, factor: float) -> Window:
         (rows, columns), (height, width), stride = group.size, group.objects[i], group.features.stride

@@ -13,7 +13,37 @@ from fasttrack import ops
 from fasttrack.errors import ShapeError
 from fasttrack.geometry import Window
 
-__all__ = ["sample"]
+__all__ = ["Scene", "sample"]
+
+
+class Scene:
+    """The frames of one moment: a single one that all targets are in, or one for each (videos in lock-step).
+
+    Args:
+        images: (H, W, 3) uint8 tensors of one device: one, or as many as there are targets.
+    """
+
+    def __init__(self, images: Sequence[Tensor]) -> None:
+        self.images = tuple(images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the frames lie."""
+        return self.images[0].device
+
+    def image(self, target: int) -> Tensor:
+        """The frame that a target is in."""
+        return self.images[target if len(self.images) > 1 else 0]
+
+    def sample(self, windows: Sequence[Sequence[Window]], targets: Sequence[int]) -> Tensor:
+        """Patches of all windows of the targets, in order; ``windows[i]`` lie in the frame of ``targets[i]``.
+
+        Raises:
+            ShapeError: no window, or windows of unequal patch size.
+        """
+        if len(self.images) == 1:
+            return sample(self.images[0], [w for own in windows for w in own])
+        return torch.cat([sample(self.image(k), own) for own, k in zip(windows, targets, strict=True)])
 
 
 def sample(frame: Tensor, windows: Sequence[Window]) -> Tensor:
