@@ -2,14 +2,18 @@
 
 from fasttrack.models.base import Fit, TargetModel
 from fasttrack.models.conv_regressor import ConvRegressor, RegressorConfig
+from fasttrack.models.dense_classifier import DenseClassifier, DenseConfig
 from fasttrack.models.filter_regressor import FilterConfig, FilterRegressor
 from fasttrack.models.online_classifier import ClassifierConfig, OnlineClassifier, SampleMemory
 from fasttrack.models.pooled_samples import PooledSamples
 from fasttrack.models.ridge_locator import RidgeConfig, RidgeLocator
+from fasttrack.models.window_filter import WindowFilter
 
 __all__ = [
     "ClassifierConfig",
     "ConvRegressor",
+    "DenseClassifier",
+    "DenseConfig",
     "FilterConfig",
     "FilterRegressor",
     "Fit",
@@ -20,4 +24,5 @@ __all__ = [
     "RidgeLocator",
     "SampleMemory",
     "TargetModel",
+    "WindowFilter",
 ]
