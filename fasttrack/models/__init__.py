@@ -4,6 +4,7 @@ from fasttrack.models.base import Fit, TargetModel
 from fasttrack.models.conv_regressor import ConvRegressor, RegressorConfig
 from fasttrack.models.dense_classifier import DenseClassifier, DenseConfig
 from fasttrack.models.filter_regressor import FilterConfig, FilterRegressor
+from fasttrack.models.fused_regressor import FusedConfig, FusedRegressor
 from fasttrack.models.online_classifier import ClassifierConfig, OnlineClassifier, SampleMemory
 from fasttrack.models.pooled_samples import PooledSamples
 from fasttrack.models.ridge_locator import RidgeConfig, RidgeLocator
@@ -17,6 +18,8 @@ __all__ = [
     "FilterConfig",
     "FilterRegressor",
     "Fit",
+    "FusedConfig",
+    "FusedRegressor",
     "OnlineClassifier",
     "PooledSamples",
     "RegressorConfig",

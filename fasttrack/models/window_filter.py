@@ -65,6 +65,11 @@ class WindowFilter:
         pooled = pooled_windows(maps, self.tap, crops, self.windows(boxes, (1.0,)))
         self._fitted.update((pooled * self._gains[list(rows)])[:, 0], rows)
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these targets only."""
+        self._fitted.keep(rows)
+        self._gains = self._gains[list(rows)]
+
     @property
     def _fitted(self) -> FilterRegressor:
         if self._model is None:

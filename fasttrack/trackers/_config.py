@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from fasttrack.errors import RangeError
 
-__all__ = ["at_least", "choice", "odd", "positive", "whole"]
+__all__ = ["all_positive", "at_least", "choice", "odd", "positive", "whole"]
 
 
 def _refuse(config: Any, name: str, wanted: str) -> NoReturn:
@@ -24,6 +24,16 @@ def positive(config: Any, *names: str) -> None:
         value = getattr(config, name)
         if not (_number(value) and value > 0):
             _refuse(config, name, "a finite number > 0")
+
+
+def all_positive(config: Any, count: int, *names: str) -> None:
+    """These fields are ``count`` finite numbers > 0 each."""
+    for name in names:
+        values = getattr(config, name)
+        if not (
+            isinstance(values, (tuple, list)) and len(values) == count and all(_number(v) and v > 0 for v in values)
+        ):
+            _refuse(config, name, f"{count} finite numbers > 0")
 
 
 def at_least(config: Any, low: float, *names: str) -> None:

@@ -15,7 +15,7 @@ from fasttrack.models import DenseClassifier, DenseConfig, FilterConfig, WindowF
 from fasttrack.trackers import _config
 from fasttrack.trackers.base import Tracker
 from fasttrack.vision.augment import augmented
-from fasttrack.vision.crop import sample
+from fasttrack.vision.crop import Scene
 from fasttrack.vision.features import Backbone
 from fasttrack.vision.fusion import area_masks, at_size, best_cell, cell_window, fuse, moved_overlaps
 from fasttrack.vision.localise import Found
@@ -80,23 +80,19 @@ class DRVT(Tracker):
         self.lost_threshold = c.lost_score
         deep, shallow, self._side_px = _NETWORKS[c.backbone]
         self._backbone = Backbone(c.backbone, (shallow,) if c.mode == "cf" else (shallow, deep), **c.backbone_options)
+        self.weights_note = self._backbone.weights_note + ("" if c.backbone == "vgg-m" else "; stand-in for VGG-M")
         room = self._backbone.cells(self._side_px)[-1] - 2  # the classifier loses a cell on each side
         self._score_cells = min(c.score_cells, room)
-        self._first = (room - self._score_cells) // 2
+        self._middle = slice((room - self._score_cells) // 2, (room + self._score_cells) // 2 + 2)
         learning, sizes = FilterConfig(c.kernel, c.kernel_sigma, c.ridge, c.rate), (c.filter_region, c.filter_cells)
         self._filter = WindowFilter(learning, self._backbone.taps[0], *sizes, c.label_sigma, c.filter_rms)
         self._penalties = [1.0 if factor == 1.0 else c.scale_penalty for factor in c.scales]
         self._classifiers: list[DenseClassifier] = []
         self._seen: tuple[list[Window], Tensor, Tensor, list[Tensor]]  # crops, shallow, deep and coarse maps
 
-    @property
-    def weights_note(self) -> str:
-        """Which weights the features come from."""
-        return self._backbone.weights_note + ("" if self.config.backbone == "vgg-m" else "; stand-in for VGG-M")
-
-    def _start(self, frame: Tensor, boxes: list[Box]) -> None:
+    def _start(self, scene: Scene, boxes: list[Box]) -> None:
         c, crops = self.config, [self._crop(box) for box in boxes]
-        patches = sample(frame, crops)
+        patches = scene.sample([[crop] for crop in crops], range(len(crops)))
         shallow, deep = self._maps(patches)
         if c.mode != "cnn":
             self._filter.fit(shallow, crops, boxes)
@@ -107,9 +103,9 @@ class DRVT(Tracker):
             for model, own, crop, box in zip(self._classifiers, views, crops, boxes, strict=True):
                 model.fit(own, moved_overlaps(self._grid(crop), box))
 
-    def _locate(self, frame: Tensor, boxes: list[Box]) -> list[Found]:
+    def _locate(self, scene: Scene, boxes: list[Box]) -> list[Found]:
         c, crops = self.config, [self._crop(box) for box in boxes]
-        shallow, deep = self._maps(sample(frame, crops))
+        shallow, deep = self._maps(scene.sample([[crop] for crop in crops], range(len(crops))))
         coarse = [] if c.mode == "cf" else [m.respond(own) for m, own in zip(self._classifiers, deep, strict=True)]
         self._seen = crops, shallow, deep, coarse
         cells = [best_cell(scores, self._grid(crops[k])) for k, scores in enumerate(coarse)]
@@ -127,7 +123,7 @@ class DRVT(Tracker):
             found[k] = replace(place, score=cell.score, psr=found[k].psr)
         return found
 
-    def _learn(self, frame: Tensor, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
+    def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
         crops, shallow, deep, coarse = self._seen
         seen = [k for k in range(len(boxes)) if not lost[k]]
         if seen and self.config.mode != "cnn":
@@ -135,16 +131,20 @@ class DRVT(Tracker):
         for k in seen if self.config.mode != "cf" else []:
             self._classifiers[k].update(deep[k], coarse[k], moved_overlaps(self._grid(crops[k]), boxes[k]))
 
+    def _keep(self, targets: list[int]) -> None:
+        self._classifiers = [self._classifiers[k] for k in targets if self._classifiers]
+        if self.config.mode != "cnn":
+            self._filter.keep(targets)
+
     def _maps(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Shallow map, and the middle of the deep one (the shallow one in mode "cf"): one pass."""
         maps = self._backbone(patches)
-        part = slice(self._first, self._first + self._score_cells + 2)
-        return maps[0], maps[-1][:, :, part, part]
+        return maps[0], maps[-1][:, :, self._middle, self._middle]
 
     def _crop(self, box: Box) -> Window:
-        region = self.config.region
-        return Window.around(*box.center, box.w * region, box.h * region, self._side_px, self._side_px)
+        region = (side * self.config.region for side in (box.w, box.h))
+        return Window.around(*box.center, *region, self._side_px, self._side_px)
 
     def _grid(self, crop: Window) -> Window:
         """The frame under the coarse map, whose cells lie in the middle of 3 × 3 deep cells."""
-        return cell_window(crop, self._backbone.taps[-1], self._first + 1, self._score_cells)
+        return cell_window(crop, self._backbone.taps[-1], self._middle.start + 1, self._score_cells)

@@ -16,6 +16,7 @@ _TRACKERS = {
     "crt": "fasttrack.trackers.crt:CRT",
     "dcfst": "fasttrack.trackers.dcfst:DCFST",
     "drvt": "fasttrack.trackers.drvt:DRVT",
+    "dslt": "fasttrack.trackers.dslt:DSLT",
     "kcf": "fasttrack.trackers.kcf:KCF",
     "mosse": "fasttrack.trackers.mosse:MOSSE",
 }

@@ -21,13 +21,16 @@ def turned(patches: Tensor, degrees: float, zoom: float = 1.0) -> Tensor:
     return F.grid_sample(patches, grid, padding_mode="border", align_corners=False)
 
 
-def blurred(patches: Tensor, sigma: tuple[float, float]) -> Tensor:
-    """(T, C, h, w) under a Gaussian of σ = (vertical, horizontal) px, cut at 3 σ; the edge is repeated outside."""
+def blurred(patches: Tensor, sigma: tuple[float, float], cut_px: int | None = None) -> Tensor:
+    """(T, C, h, w) under a Gaussian of σ = (vertical, horizontal) px; the edge is repeated outside.
+
+    It is cut at 3 σ, or ``cut_px`` from its middle.
+    """
     channels = patches.shape[1]
     for axis, width in enumerate(sigma):
         if width <= 0:
             continue
-        reach = max(1, math.ceil(3 * width))
+        reach = max(1, math.ceil(3 * width)) if cut_px is None else cut_px
         taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=patches.device) / width) ** 2)
         shape = (-1, 1) if axis == 0 else (1, -1)
         kernel = (taps / taps.sum()).view(shape).expand(channels, 1, *(len(taps) if s == -1 else 1 for s in shape))

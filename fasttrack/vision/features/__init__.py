@@ -29,6 +29,7 @@ from fasttrack.vision.features.color_names import ColorNames
 from fasttrack.vision.features.combined import HOGColorNames
 from fasttrack.vision.features.grey import Grey
 from fasttrack.vision.features.hog import HOG
+from fasttrack.vision.features.layers import LayerStack
 from fasttrack.vision.features.pca import PCA
 from fasttrack.vision.features.rgb import RGB
 from fasttrack.vision.features.vgg import VGG16Feature
@@ -42,6 +43,7 @@ __all__ = [
     "Feature",
     "Grey",
     "HOGColorNames",
+    "LayerStack",
     "VGG16Feature",
     "check_patches",
     "create",

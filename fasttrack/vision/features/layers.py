@@ -1,0 +1,83 @@
+"""Outputs of a network brought to one grid of cells, one after the other in the channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fasttrack.errors import RangeError
+from fasttrack.vision.features.backbone import Backbone
+from fasttrack.vision.features.base import check_patches
+from fasttrack.vision.features.networks import Tap
+
+__all__ = ["LayerStack"]
+
+
+class LayerStack:
+    """(T, 3, h, w) float32 RGB 0..255 → (T, Σ channels, h // stride, w // stride), map after map.
+
+    Cell ``k`` of every map has its centre at ``(k + ½)·stride`` patch px, wherever the network's own cells lie: a
+    coarser output is interpolated linearly between its cells (the deconvolution of DSLT §3.3 with its usual start),
+    a finer one is averaged over blocks first. Both are sums over places, so that a 1×1 reduction of the channels
+    may come after them instead of before.
+
+    Args:
+        network: name of a backbone.
+        outputs: names of its outputs, in the order of the channels.
+        stride: patch px per cell; None for that of the finest output.
+        options: of ``Backbone`` (``weights=``, ``convention=``, …).
+
+    Attributes:
+        sizes: channels of every output.
+
+    Raises:
+        UnknownName, WeightsError: as ``Backbone``.
+        RangeError: a stride below 1 px.
+    """
+
+    def __init__(self, network: str, outputs: Sequence[str], *, stride: int | None = None, **options: Any) -> None:
+        self._backbone = Backbone(network, outputs, **options)
+        self.taps, self.weights_note = self._backbone.taps, self._backbone.weights_note
+        self.stride = min(tap.stride for tap in self.taps) if stride is None else stride
+        if self.stride < 1:
+            raise RangeError("LayerStack", "stride", "at least 1 px", repr(stride))
+        self.sizes = tuple(tap.channels for tap in self.taps)
+        self.channels = sum(self.sizes)
+        self._steps: dict[tuple[Tap, int, int], Tensor] = {}
+
+    def __call__(self, patches: Tensor) -> Tensor:
+        """Maps of the patches, contiguous, without gradient.
+
+        Raises:
+            ShapeError, DtypeError: patches of another shape or type, or too small for one cell.
+        """
+        check_patches("LayerStack", patches, self.stride)
+        rows, columns = (side // self.stride for side in patches.shape[2:])
+        out = patches.new_empty((len(patches), self.channels, rows, columns))
+        with torch.no_grad():
+            for part, x, tap in zip(out.split(self.sizes, 1), self._backbone(patches), self.taps, strict=True):
+                part.copy_(self._placed(x, tap, rows, columns))
+        return out
+
+    def _placed(self, x: Tensor, tap: Tap, rows: int, columns: int) -> Tensor:
+        block = self.stride // tap.stride
+        if block > 1:
+            x = F.avg_pool2d(x, block)
+            tap = Tap(tap.name, tap.channels, tap.stride * block, tap.offset_px, tap.receptive_field_px, tap.layers)
+        if tap.stride == self.stride and tap.offset_px == 0:
+            return x[:, :, :rows, :columns]
+        down, across = (self._step(tap, n, cells) for n, cells in zip(x.shape[2:], (rows, columns), strict=True))
+        return down.to(x.device) @ (x.contiguous() @ across.to(x.device).T)
+
+    def _step(self, tap: Tap, cells: int, wanted: int) -> Tensor:
+        """(wanted, cells) weights of linear interpolation; beyond the outermost centres the outermost cell."""
+        key = tap, cells, wanted
+        if key not in self._steps:
+            places_px = (torch.arange(wanted) + 0.5) * self.stride - tap.offset_px
+            at = (places_px / tap.stride - 0.5).clamp(0, cells - 1)
+            self._steps[key] = (1 - (at[:, None] - torch.arange(cells)).abs()).clamp(min=0)
+        return self._steps[key]
