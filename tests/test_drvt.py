@@ -101,6 +101,13 @@ def test_repeats_itself_and_many_targets_are_as_separate_runs(mode, clip, quick)
             assert both[k].score == pytest.approx(one.score, abs=1e-3)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_may_start_again(mode, clip, quick):
+    tracker = create_tracker("drvt", **quick, mode=mode, lost_score=0.0, interval=2)
+    first, second = ([r.box for r in tracker.run(clip.frames()[:4], clip.box(0))] for _ in range(2))
+    assert first == second
+
+
 def test_lost_when_it_disappears(real):
     clip = Clip(line((60, 50), (1, 0), 8), seen=[True] * 4 + [False] * 2 + [True] * 2)
     results = follow(clip, {**real, "lost_score": 0.5})
