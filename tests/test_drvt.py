@@ -102,6 +102,13 @@ def test_repeats_itself_and_many_targets_are_as_separate_runs(mode, clip, quick)
             assert both[k].score == pytest.approx(one.score, abs=1e-3)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_may_start_again(mode, clip, quick):
+    tracker = create_tracker("drvt", **quick, mode=mode, lost_score=0.0, interval=2)
+    first, second = ([r.box for r in tracker.run(clip.frames()[:4], clip.box(0))] for _ in range(2))
+    assert first == second
+
+
 def test_lost_when_it_disappears(real):
     clip = Clip(line((60, 50), (1, 0), 8), seen=[True] * 4 + [False] * 2 + [True] * 2)
     results = follow(clip, {**real, "lost_score": 0.5})
@@ -258,10 +265,11 @@ def test_the_dense_classifier_learns_and_its_memory_is_bounded():
     assert scores.shape == (7, 7) and int(scores.argmax()) == int(moved.argmax())
     alone = model._classifier.scores(other[None, :, 5:8, 2:5] * model._gain)
     assert float(alone) == pytest.approx(float(scores[5, 2]), abs=1e-5)  # dense = sample by sample
-    calm = torch.zeros(7, 7)
+    calm = moved  # sure of the target, nothing elsewhere
     trained = [bool(model.update(other, calm, moved)) for _ in range(6)]
     assert trained == [False, False, True, False, False, True]
     assert model.update(other, torch.full((7, 7), 0.9), moved)  # a distractor brings it forward
+    assert model.update(other, 0.4 * moved, moved)  # so does doubt
     assert len(model._positives) == 3 and len(model._negatives) == 2
     assert len(model._negatives.last()) == 2 * 48
 

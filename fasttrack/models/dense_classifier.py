@@ -33,12 +33,13 @@ class DenseConfig:
     positive_overlap: float = 0.7  # IoU above which a position is the target; §4
     negative_overlap: float = 0.5  # IoU up to which a position is background; §4
     distractor_score: float = 0.5  # background score above which the next update comes at once; ours
+    doubt_score: float = 0.5  # score of the target below which the next update comes at once; as MDNet, ours here
     pool: int = 256  # negatives looked at in a collection; ours
     kept_negatives: int = 48  # hardest negatives of a frame that are remembered; ours
     positive_frames: int = 50  # frames whose positives are remembered, besides the first; ours
     negative_frames: int = 20  # frames whose negatives are remembered, besides the first; ours
     last_layer_rate: float = 1.0  # factor on the learning rate of conv6; §4 has one rate for all
-    deep_rms: float = 1.0  # root mean square the features of the first frame are brought to; ours
+    deep_rms: float = 2.0  # root mean square the first features are brought to, so that 30 steps suffice; ours
     seed: int = 0  # of weights, batches and dropout
 
 
@@ -131,7 +132,8 @@ class DenseClassifier:
         at[hard] = True
         self._negatives.add(self._samples(feature, at.view(scores.shape)))
         self._frames += 1
-        if self._frames % c.interval and not float(ranked.max()) > c.distractor_score:
+        distracted, doubted = float(ranked.max()) > c.distractor_score, float(scores.max()) < c.doubt_score
+        if self._frames % c.interval and not (distracted or doubted):
             return []
         positives = torch.cat([self._first[0], self._positives.last()])
         negatives = torch.cat([self._first[1], self._negatives.last()])

@@ -52,7 +52,7 @@ class Config(DenseConfig):
     label_sigma: float = 0.1  # σ of the label, √(w·h) of the object; KCF
     scales: tuple[float, ...] = (0.95, 1.0, 1.05)  # ρ; eq. 9
     scale_penalty: float = 0.93  # p; §3.4
-    lost_score: float = 0.1  # best score (filter response in mode "cf") below which the target is lost; ours
+    lost_score: float = 0.005  # score ("cf": response) below which the target is lost; ours: the paper always follows
 
     def __post_init__(self) -> None:
         if 1.0 not in self.scales or min(self.scales) <= 0:
@@ -64,8 +64,8 @@ class Config(DenseConfig):
         _config.whole(self, 1, "pool", "kept_negatives", "positive_frames", "negative_frames")
         _config.whole(self, 0, "fit_iterations", "update_iterations")
         _config.positive(self, "region", "mask_cells", "filter_region", "filter_rms", "kernel_sigma", "ridge")
-        _config.positive(self, "label_sigma", "scale_penalty", "fit_rate", "update_rate", "deep_rms")
-        _config.at_least(self, 0.0, "psr", "rate", "lost_score", "dropout", "last_layer_rate", "distractor_score")
+        _config.positive(self, "label_sigma", "scale_penalty", "fit_rate", "update_rate", "deep_rms", "last_layer_rate")
+        _config.at_least(self, 0.0, "psr", "rate", "lost_score", "dropout", "distractor_score", "doubt_score")
 
 
 class DRVT(Tracker):
