@@ -15,7 +15,7 @@ from fasttrack.models.fused_regressor import learn
 from fasttrack.trackers._dslt_config import Config
 from fasttrack.trackers.base import Tracker
 from fasttrack.vision.augment import blurred
-from fasttrack.vision.crop import sample
+from fasttrack.vision.crop import Scene, sample
 from fasttrack.vision.features import LayerStack
 from fasttrack.vision.labels import gaussian_map
 from fasttrack.vision.localise import Found, home, localise
@@ -46,26 +46,21 @@ class DSLT(Tracker):
         self.config = c = Config() if config is None else config
         self.lost_threshold = c.lost_score
         self._maps = LayerStack(c.backbone, c.outputs, stride=c.stride, **c.backbone_options)
+        paper = c.backbone.startswith("vgg16") and tuple(c.outputs) == ("conv-10", "conv-13")
+        layers = "conv4_3 and conv5_3, as in the paper" if paper else "a stand-in for VGG-16's conv4_3 and conv5_3"
+        self.weights_note = f"{self._maps.weights_note}; {layers}"
         self._pyramid = ScalePyramid(c.scale_levels, c.scale_step, c.scale_penalty)
         self._targets: list[_Target] = []
         self._spectra: dict[int, ops.FeatureSpectra] = {}  # of the last search, by target
         self._learning = c.learning()
 
     @property
-    def weights_note(self) -> str:
-        """Which weights the features come from, and whether they are the paper's."""
-        c = self.config
-        paper = c.backbone.startswith("vgg16") and tuple(c.outputs) == ("conv-10", "conv-13")
-        layers = "conv4_3 and conv5_3, as in the paper" if paper else "a stand-in for VGG-16's conv4_3 and conv5_3"
-        return f"{self._maps.weights_note}; {layers}"
-
-    @property
     def fits(self) -> list[Fit]:
         """How the last optimisation of every target went."""
         return [t.fit for t in self._targets]
 
-    def _start(self, frame: Tensor, boxes: list[Box]) -> None:
-        self._targets = [self._learn_target(frame, box) for box in boxes]
+    def _start(self, scene: Scene, boxes: list[Box]) -> None:
+        self._targets = [self._learn_target(scene.image(k), box) for k, box in enumerate(boxes)]
 
     def _learn_target(self, frame: Tensor, box: Box) -> _Target:
         c = self.config
@@ -77,22 +72,22 @@ class DSLT(Tracker):
         model = FusedRegressor(self._maps.sizes, kernel, self._learning)
         return _Target(kernel, model, model.fit(maps, self._gaussian(kernel, middle, c.label_sigma)))
 
-    def _locate(self, frame: Tensor, boxes: list[Box]) -> list[Found]:
+    def _locate(self, scene: Scene, boxes: list[Box]) -> list[Found]:
         found: dict[int, Found] = {}
         for kernel, rows in self._groups().items():
             windows = [[self._window(boxes[k], kernel)] for k in rows]
-            maps = self._maps(sample(frame, [w for ws in windows for w in ws]))
+            maps = self._maps(scene.sample(windows, rows))
             for k, one in zip(rows, maps, strict=True):
                 self._spectra[k] = self._targets[k].model.spectra(one)
             responses = torch.stack([self._targets[k].model.respond(self._spectra[k]) for k in rows])[:, None]
             middle = (responses.shape[2] - 1) / 2, (responses.shape[3] - 1) / 2
             prior = self._gaussian(kernel, middle, self.config.motion_sigma)
             places = localise(responses, windows, kernel, self._maps.stride, prior)
-            found.update(zip(rows, self._sized(frame, kernel, rows, places, boxes), strict=True))
+            found.update(zip(rows, self._sized(scene, kernel, rows, places, boxes), strict=True))
         return [found[k] for k in range(len(boxes))]
 
     def _sized(
-        self, frame: Tensor, kernel: tuple[int, int], rows: list[int], places: list[Found], boxes: list[Box]
+        self, scene: Scene, kernel: tuple[int, int], rows: list[int], places: list[Found], boxes: list[Box]
     ) -> list[Found]:
         """What was found, with its size: searched around the place where the target is clear, else the last one."""
         c, factors = self.config, self._pyramid.factors
@@ -104,7 +99,7 @@ class DSLT(Tracker):
         if not clear:
             return out
         windows = [[self._window(out[i].box, kernel, factor, c.scale_region) for factor in factors] for i in clear]
-        maps = self._maps(sample(frame, [w for ws in windows for w in ws])).unflatten(0, (len(clear), -1))
+        maps = self._maps(scene.sample(windows, [rows[i] for i in clear])).unflatten(0, (len(clear), -1))
         models = [self._targets[rows[i]].model for i in clear]
         responses = [torch.stack([m.respond(m.spectra(x)) for x in xs]) for m, xs in zip(models, maps, strict=True)]
         sizes = localise(torch.stack(responses), windows, kernel, self._maps.stride, None, self._pyramid.penalties)
@@ -114,13 +109,17 @@ class DSLT(Tracker):
             out[i] = replace(out[i], box=Box.from_center(*box.center, box.w * factor, box.h * factor), level=size.level)
         return out
 
-    def _learn(self, frame: Tensor, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
+    def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
         seen = [k for k in range(len(boxes)) if not lost[k]]
         for k in seen:  # §4: the patch around the last place is learnt from; the label moves, not the patch
             label = self._gaussian(self._targets[k].kernel, found[k].peak, self.config.label_sigma)
             self._targets[k].model.keep(self._spectra[k], label)
         for k, fit in zip(seen, learn([self._targets[k].model for k in seen]), strict=True):
             self._targets[k].fit = fit
+
+    def _keep(self, targets: list[int]) -> None:
+        self._targets = [self._targets[k] for k in targets]
+        self._spectra.clear()
 
     def _groups(self) -> dict[tuple[int, int], list[int]]:
         """Targets of one kernel, whose patches have one size."""
