@@ -14,7 +14,7 @@ from fasttrack.errors import RangeError, ShapeError
 from fasttrack.geometry import Box
 from fasttrack.models import FusedConfig, FusedRegressor
 from fasttrack.models.fused_regressor import LOSSES, learn
-from fasttrack.trackers import create_tracker
+from fasttrack.trackers import create_tracker, run_lockstep
 from fasttrack.trackers.dslt import Config
 from fasttrack.vision.architectures import RESNET18, VGG16
 from fasttrack.vision.features import Backbone, LayerStack
@@ -107,6 +107,16 @@ def test_repeats_itself_and_many_targets_are_as_separate_runs(clip, quick):
         for both, one in zip(together, alone, strict=True):
             assert both[k].box.as_tuple() == pytest.approx(one.box.as_tuple(), abs=1e-2)
             assert both[k].score == pytest.approx(one.score, abs=1e-3)
+
+
+def test_videos_in_lock_step_and_targets_that_are_kept(clip, quick):
+    other = Clip(line((60, 50), (-2, 1), 3), frame=(180, 140), seed=3)
+    videos = [(c.frames()[:4], c.box(0)) for c in (clip, other)]
+    together = list(run_lockstep(videos, create_tracker("dslt", **quick)))
+    assert [row[1] is None for row in together] == [False, False, True]
+    for v, (frames, box) in enumerate(videos):
+        for row, one in zip(together, create_tracker("dslt", **quick).run(frames, box), strict=False):
+            assert row[v].box.as_tuple() == pytest.approx(one.box.as_tuple(), abs=1e-2)
 
 
 def test_lost_when_it_disappears(real):

@@ -119,6 +119,7 @@ class DSLT(Tracker):
 
     def _keep(self, targets: list[int]) -> None:
         self._targets = [self._targets[k] for k in targets]
+        self._spectra.clear()
 
     def _groups(self) -> dict[tuple[int, int], list[int]]:
         """Targets of one kernel, whose patches have one size."""
