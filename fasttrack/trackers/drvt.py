@@ -142,8 +142,8 @@ class DRVT(Tracker):
         return maps[0], maps[-1][:, :, self._middle, self._middle]
 
     def _crop(self, box: Box) -> Window:
-        region = (side * self.config.region for side in (box.w, box.h))
-        return Window.around(*box.center, *region, self._side_px, self._side_px)
+        times, side = self.config.region, self._side_px
+        return Window.around(*box.center, box.w * times, box.h * times, side, side)
 
     def _grid(self, crop: Window) -> Window:
         """The frame under the coarse map, whose cells lie in the middle of 3 × 3 deep cells."""
