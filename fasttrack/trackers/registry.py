@@ -15,6 +15,7 @@ __all__ = ["create_tracker", "list_trackers"]
 _TRACKERS = {
     "crt": "fasttrack.trackers.crt:CRT",
     "dcfst": "fasttrack.trackers.dcfst:DCFST",
+    "dlst": "fasttrack.trackers.dlst:DLST",
     "kcf": "fasttrack.trackers.kcf:KCF",
     "mosse": "fasttrack.trackers.mosse:MOSSE",
 }
