@@ -29,6 +29,8 @@ class LocationNetwork(OnlineClassifier):
         radius: cells this near to the target's centre count as target.
         hidden: channels between the convolutions.
         upsample: the map of probabilities is enlarged so much before its peak is taken.
+        disc: average the map over the disc of the labels first. Within that disc all cells are labelled alike, so the
+            highest of them may lie anywhere in it; the average is highest where the disc fits.
 
     Source: DLST §3.1, §4.1.
     """
@@ -41,15 +43,16 @@ class LocationNetwork(OnlineClassifier):
         radius: float = 8.0,
         hidden: int = 256,
         upsample: int = 2,
+        disc: bool = True,
     ) -> None:
         def build() -> nn.Module:
             return nn.Sequential(
-                nn.Conv2d(tap.channels, hidden, 1), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(hidden, 2, 1)
+                nn.Conv2d(tap.channels, hidden, 1), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Conv2d(hidden, 2, 1)
             )
 
         super().__init__(config, build)
         self.tap, self.cells, self.radius, self.upsample = tap, cells, radius, upsample
-        self._window = hann_window(cells)
+        self._window, self._disc = hann_window(cells), _disc(radius) if disc else torch.ones(1, 1)
         self.gain = 1.0
 
     def normalise(self, maps: Tensor) -> None:
@@ -82,7 +85,8 @@ class LocationNetwork(OnlineClassifier):
 
     def heat(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) features → (N, u·H, u·W) probabilities, enlarged by bicubic interpolation."""
-        scores = self.scores(self._prepared(maps))[:, None]
+        scores, disc = self.scores(self._prepared(maps))[:, None], self._disc.to(maps.device)
+        scores = F.conv2d(scores, disc[None, None], padding=len(disc) // 2)
         return F.interpolate(scores, scale_factor=self.upsample, mode="bicubic", align_corners=False)[:, 0]
 
     def place(self, heat: Tensor, window: Window) -> tuple[float, float, float]:
@@ -111,3 +115,10 @@ class LocationNetwork(OnlineClassifier):
         near = labels == 1
         parts = [each[cells].mean() for cells in (near, ~near) if bool(cells.any())]
         return torch.stack(parts).mean()
+
+
+def _disc(radius: float) -> Tensor:
+    """Square kernel of sum 1: the cells whose centres lie within ``radius`` of the middle one's."""
+    away = torch.arange(-int(radius), int(radius) + 1, dtype=torch.float32)
+    kernel = (torch.hypot(away[:, None], away[None, :]) <= radius).float()
+    return kernel / kernel.sum()
