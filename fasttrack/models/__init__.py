@@ -1,16 +1,22 @@
 """Target models: what is learnt about a target, behind one protocol ``fit · respond · update``."""
 
 from fasttrack.models.base import Fit, TargetModel
+from fasttrack.models.box_features import BoxFeatures
+from fasttrack.models.box_regressor import BoxRegressor
 from fasttrack.models.conv_regressor import ConvRegressor, RegressorConfig
 from fasttrack.models.dense_classifier import DenseClassifier, DenseConfig
 from fasttrack.models.filter_regressor import FilterConfig, FilterRegressor
 from fasttrack.models.fused_regressor import FusedConfig, FusedRegressor
+from fasttrack.models.location_network import LocationNetwork
+from fasttrack.models.location_specific import LocationSpecificConfig, LocationSpecificTarget
 from fasttrack.models.online_classifier import ClassifierConfig, OnlineClassifier, SampleMemory
 from fasttrack.models.pooled_samples import PooledSamples
 from fasttrack.models.ridge_locator import RidgeConfig, RidgeLocator
 from fasttrack.models.window_filter import WindowFilter
 
 __all__ = [
+    "BoxFeatures",
+    "BoxRegressor",
     "ClassifierConfig",
     "ConvRegressor",
     "DenseClassifier",
@@ -20,6 +26,9 @@ __all__ = [
     "Fit",
     "FusedConfig",
     "FusedRegressor",
+    "LocationNetwork",
+    "LocationSpecificConfig",
+    "LocationSpecificTarget",
     "OnlineClassifier",
     "PooledSamples",
     "RegressorConfig",

@@ -135,11 +135,14 @@ class OnlineClassifier:
         self.network.train()
         with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
             torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=self._random)))
-            loss = F.cross_entropy(self.network(batch), labels)
+            loss = self._loss(self.network(batch), labels)
             parameters = [p for p in self.network.parameters() if p.requires_grad]
             gradients = torch.autograd.grad(loss, parameters)
         self._descend(parameters, gradients, lr)
         return float(loss.detach())
+
+    def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, labels)
 
     @torch.no_grad()
     def _descend(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], lr: float) -> None:

@@ -17,6 +17,7 @@ _TRACKERS = {
     "dcfst": "fasttrack.trackers.dcfst:DCFST",
     "drvt": "fasttrack.trackers.drvt:DRVT",
     "dslt": "fasttrack.trackers.dslt:DSLT",
+    "dlst": "fasttrack.trackers.dlst:DLST",
     "kcf": "fasttrack.trackers.kcf:KCF",
     "mosse": "fasttrack.trackers.mosse:MOSSE",
 }
