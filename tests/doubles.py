@@ -24,6 +24,8 @@ class Result:
 class DriftTracker:
     """Moves each box by one pixel to the right per frame; is lost in every fifth frame it sees."""
 
+    name, weights_note = "crt", "made weights"
+
     def __init__(self, **config):
         unknown = set(config) - {"features", "pause_s", "fail_at"}
         if unknown:

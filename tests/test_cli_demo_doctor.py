@@ -18,6 +18,8 @@ from fasttrack.video.clip import make_clip
 class Oracle:
     """Knows the clip: its boxes are the truth, moved by ``shift`` of their width."""
 
+    name, weights_note = "oracle", ""
+
     def __init__(self, shift=0.0):
         self.truth, self.shift = (box for _, box in make_clip(400)), shift
 

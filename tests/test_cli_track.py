@@ -48,6 +48,7 @@ def test_all_outputs_of_a_video(tmp_path, capsys):
     assert cv2.VideoCapture(str(out["o.mp4"])).get(cv2.CAP_PROP_FPS) == pytest.approx(20.0)
     said = capsys.readouterr()
     assert "in.mp4: tracked 20 frames with crt" in said.out and "lost       4 of 20 frames" in said.out
+    assert "weights    made weights" in said.out
     assert "FPS (" in said.out and f"wrote      {out['s.png']}" in said.out
     assert said.err == ""
 
