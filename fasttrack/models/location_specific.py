@@ -129,7 +129,7 @@ class LocationSpecificTarget:
     ) -> None:
         self.config, self.box = config, box
         c = config
-        last = c.last_rate or {"paper": 10.0, "released": 1.0}[c.variant]
+        last = c.last_rate if c.last_rate > 0 else {"paper": 10.0, "released": 1.0}[c.variant]
         learning = ClassifierConfig(
             c.momentum, c.weight_decay, last, c.batch_positives, c.batch_negatives, c.batch_candidates, seed=c.seed
         )
