@@ -1,5 +1,6 @@
 """Windows as patches: geometry, and no aliasing where a window is shrunk."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -67,3 +68,18 @@ def test_a_scene_gives_every_target_its_own_frame():
     assert torch.equal(got, torch.cat([sample(one, windows[0]), sample(two, windows[1])]))
     assert torch.equal(Scene([one, two]).sample(windows[1:], [0]), sample(one, windows[1]))
     assert torch.equal(Scene([two]).sample(windows, [0, 1]), sample(two, [*windows[0], *windows[1]]))
+
+
+@pytest.mark.parametrize("shrink", [2, 3])
+@pytest.mark.parametrize(
+    "place", [(30, 20), (-45, 8), (150, 110), (-500, -500), (900, 30), (10, 700)], ids=lambda p: f"{p[0]},{p[1]}"
+)
+def test_only_what_is_seen_is_averaged_with_the_same_result(shrink, place):
+    random = torch.Generator().manual_seed(0)
+    frame = torch.randint(0, 256, (125, 187, 3), generator=random, dtype=torch.uint8)
+    window = Window(*place, 24.0 * shrink + 1, 16.0 * shrink + 1, 24, 16)
+    height, width = 125 // shrink, 187 // shrink
+    whole = frame[: height * shrink, : width * shrink].numpy()
+    small = torch.from_numpy(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+    want = sample(small, [Window(*(v / shrink for v in window.box), 24, 16)])
+    assert torch.allclose(sample(frame, [window]), want, atol=1e-3)

@@ -51,7 +51,7 @@ def sample(frame: Tensor, windows: Sequence[Window]) -> Tensor:
 
     ``ops.crop_resize`` has no low-pass filter. A window that shrinks the frame by ``s ≥ 2`` is therefore
     sampled from the frame averaged over blocks of ``⌊s⌋ × ⌊s⌋`` px: in edge coordinates the averaged frame is
-    the frame divided by ``⌊s⌋``, so the geometry is exact.
+    the frame divided by ``⌊s⌋``, so the geometry is exact. Rows and columns of an incomplete last block go.
 
     Args:
         frame: (H, W, 3) uint8.
@@ -85,18 +85,29 @@ def _shrink(window: Window, frame: Tensor) -> int:
 
 def _crop(frame: Tensor, windows: Sequence[Window], shrink: int, size: tuple[int, int]) -> Tensor:
     boxes = torch.tensor([w.box for w in windows], dtype=torch.float64) / shrink
-    return ops.crop_resize(_averaged(frame, shrink), boxes.to(frame.device), size)
+    if shrink > 1:  # only the part that the windows see is averaged
+        height, width = frame.shape[0] // shrink, frame.shape[1] // shrink
+        (left, top), (right, bottom) = boxes[:, :2].amin(0).tolist(), (boxes[:, :2] + boxes[:, 2:]).amax(0).tolist()
+        first_row, last_row = _blocks(top, bottom, height)
+        first_column, last_column = _blocks(left, right, width)
+        part = frame[first_row * shrink : last_row * shrink, first_column * shrink : last_column * shrink]
+        frame = _averaged(part, shrink)
+        boxes[:, :2] -= torch.tensor([first_column, first_row], dtype=torch.float64)
+    return ops.crop_resize(frame, boxes.to(frame.device), size)
+
+
+def _blocks(low: float, high: float, count: int) -> tuple[int, int]:
+    """Blocks of the frame that [low, high) needs, and one more each side for the interpolation; at least one."""
+    first = min(max(math.floor(low) - 1, 0), count - 1)
+    return first, min(max(math.ceil(high) + 1, first + 1), count)
 
 
 def _averaged(frame: Tensor, shrink: int) -> Tensor:
-    """The frame over blocks of ``shrink × shrink`` px; rows and columns of an incomplete last block go."""
-    if shrink == 1:
-        return frame
-    height, width = frame.shape[0] // shrink, frame.shape[1] // shrink
-    whole = frame[: height * shrink, : width * shrink]
+    """The mean over blocks of ``shrink × shrink`` px of a part of a frame that is made of whole blocks."""
     if frame.device.type == "cpu":
         import cv2  # ten times as fast as pooling, which needs the frame as floats
 
-        return torch.from_numpy(cv2.resize(whole.numpy(), (width, height), interpolation=cv2.INTER_AREA))
-    blocks = functional.avg_pool2d(whole.permute(2, 0, 1).float(), shrink)
+        size = frame.shape[1] // shrink, frame.shape[0] // shrink
+        return torch.from_numpy(cv2.resize(frame.numpy(), size, interpolation=cv2.INTER_AREA))
+    blocks = functional.avg_pool2d(frame.permute(2, 0, 1).float(), shrink)
     return blocks.round_().to(torch.uint8).permute(1, 2, 0)
