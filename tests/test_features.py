@@ -16,7 +16,7 @@ from fasttrack.vision.features.color_names import TERMS, ColorNames, built_in_ta
 
 def test_registry():
     assert list_features() == (
-        "hog", "cn", "hog+cn", "rgb", "conv-2", "conv-4", "conv-7", "conv-10", "conv-13",
+        "hog", "cn", "hog+cn", "rgb", "grey", "conv-2", "conv-4", "conv-7", "conv-10", "conv-13",
     )  # fmt: skip
     with pytest.raises(UnknownName, match=r"one of hog, cn, .*conv-13, got 'sift'"):
         create("sift")
