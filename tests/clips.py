@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fasttrack.geometry import Box
+from fasttrack.trackers import create_tracker
+
 
 def texture(height: int, width: int, seed: int, cell: int = 6) -> np.ndarray:
     """Smooth random colours: blocks of ``cell`` px, blurred by bilinear interpolation."""
@@ -56,3 +59,19 @@ class Clip:
 def line(start, step, count):
     """Corners start, start + step, … as an (N, 2) array."""
     return np.asarray(start) + np.arange(count)[:, None] * np.asarray(step)
+
+
+def follow(name, clip, options, box=None, count=None):
+    """Results of a tracker over (the first ``count`` frames of) a clip; ``box``: not the clip's own target."""
+    tracker = create_tracker(name, **options)
+    return list(tracker.run(clip.frames()[:count], clip.box(0) if box is None else box))
+
+
+def ious(results, clip):
+    """IoU of every result with the clip's target."""
+    return np.array([r.box.iou(Box(*clip.box(k + 1))) for k, r in enumerate(results)])
+
+
+def standing(results, clip):
+    """IoU of the clip's target with its first place: what a tracker that stands still would reach."""
+    return np.array([Box(*clip.box(0)).iou(Box(*clip.box(k + 1))) for k in range(len(results))])

@@ -3,11 +3,12 @@
 import dataclasses
 import os
 
+import clips
 import cv2
 import numpy as np
 import pytest
 import torch
-from clips import Clip, line
+from clips import Clip, ious, line, standing
 
 from fasttrack.errors import RangeError
 from fasttrack.geometry import Box
@@ -18,13 +19,7 @@ QUICK = {"object_cells": 64.0}
 
 
 def follow(clip, box=None, count=None, **options):
-    tracker = create_tracker("crt", **{**QUICK, **options})
-    frames = clip.frames()[:count]
-    return list(tracker.run(frames, clip.box(0) if box is None else box))
-
-
-def ious(results, clip):
-    return np.array([r.box.iou(Box(*clip.box(k + 1))) for k, r in enumerate(results)])
+    return clips.follow("crt", clip, {**QUICK, **options}, box, count)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +33,7 @@ def test_follows_a_moving_target(clip, options):
     results = follow(clip, **options)
     overlap = ious(results, clip)
     assert overlap.min() > 0.75 and overlap.mean() > 0.85
-    standing = np.array([Box(*clip.box(0)).iou(Box(*clip.box(k + 1))) for k in range(len(results))])
-    assert standing.mean() < 0.5  # canary: a tracker that stands still fails
+    assert standing(results, clip).mean() < 0.5  # canary: a tracker that stands still fails
     assert not any(r.lost for r in results)
     assert all(r.seconds > 0 and r.psr > 3 for r in results)
 

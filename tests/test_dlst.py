@@ -1,9 +1,12 @@
 """DLST: the location network finds a place, the tracker follows made clips, many targets are as one, ablations run."""
 
+import functools
+
+import clips
 import numpy as np
 import pytest
 import torch
-from clips import Clip, line
+from clips import Clip, ious, line, standing
 from test_backbone import INPUT, made
 
 from fasttrack.errors import RangeError, ShapeError, WeightsError
@@ -49,20 +52,13 @@ def clip():
     return Clip(np.concatenate([line((20, 20), (6, 4), 6), line((50, 40), (6, -4), 3)]))
 
 
-def follow(clip, options, box=None, count=None):
-    tracker = create_tracker("dlst", **options)
-    return list(tracker.run(clip.frames()[:count], clip.box(0) if box is None else box))
-
-
-def ious(results, clip):
-    return np.array([r.box.iou(Box(*clip.box(k + 1))) for k, r in enumerate(results)])
+follow = functools.partial(clips.follow, "dlst")
 
 
 def test_follows_a_moving_target(clip, real):
     results = follow(clip, real)
     assert ious(results, clip).min() > 0.5 and ious(results, clip).mean() > 0.65
-    standing = np.array([Box(*clip.box(0)).iou(Box(*clip.box(k + 1))) for k in range(len(results))])
-    assert standing.mean() < 0.4  # canary: a tracker that stands still fails
+    assert standing(results, clip).mean() < 0.4  # canary: a tracker that stands still fails
     assert not any(r.lost for r in results)
     assert all(r.psr > 1 for r in results)
 

@@ -1,12 +1,14 @@
 """DRVT: the fusion by hand, its classifier and filter, made clips in every mode, and the paper's configuration."""
 
+import functools
 import math
 
+import clips
 import cv2
 import numpy as np
 import pytest
 import torch
-from clips import Clip, line
+from clips import Clip, ious, line, standing
 from test_backbone import INPUT, made
 
 from fasttrack.errors import RangeError, ShapeError
@@ -41,13 +43,7 @@ def clip():
     return Clip(np.concatenate([line((20, 20), (3, 2), 6), line((35, 30), (2, -1), 4)]))
 
 
-def follow(clip, options, box=None, count=None):
-    tracker = create_tracker("drvt", **options)
-    return list(tracker.run(clip.frames()[:count], clip.box(0) if box is None else box))
-
-
-def ious(results, clip):
-    return np.array([r.box.iou(Box(*clip.box(k + 1))) for k, r in enumerate(results)])
+follow = functools.partial(clips.follow, "drvt")
 
 
 # --- on clips -------------------------------------------------------------------------------------
@@ -61,8 +57,7 @@ def ious(results, clip):
 def test_follows_a_moving_target(options, least, clip, real):
     results = follow(clip, {**real, **options})
     assert ious(results, clip).min() > least
-    standing = np.array([Box(*clip.box(0)).iou(Box(*clip.box(k + 1))) for k in range(len(results))])
-    assert standing.mean() < 0.5  # canary: a tracker that stands still fails
+    assert standing(results, clip).mean() < 0.5  # canary: a tracker that stands still fails
     assert not any(r.lost for r in results)
 
 

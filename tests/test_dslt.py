@@ -1,11 +1,13 @@
 """DSLT: maps on one grid, regressors and reductions that learn together, and the tracker on made clips."""
 
 import dataclasses
+import functools
 
+import clips
 import numpy as np
 import pytest
 import torch
-from clips import Clip, line
+from clips import Clip, ious, line, standing
 from made_weights import noise
 from test_backbone import INPUT, made
 from torch.nn.functional import avg_pool2d
@@ -49,13 +51,7 @@ def clip():
     return Clip(np.concatenate([line((20, 20), (3, 2), 8), line((41, 34), (2, -1), 4)]))
 
 
-def follow(clip, options, box=None, count=None):
-    tracker = create_tracker("dslt", **options)
-    return list(tracker.run(clip.frames()[:count], clip.box(0) if box is None else box))
-
-
-def ious(results, clip):
-    return np.array([r.box.iou(Box(*clip.box(k + 1))) for k, r in enumerate(results)])
+follow = functools.partial(clips.follow, "dslt")
 
 
 # --- the tracker ----------------------------------------------------------------------------------
@@ -64,8 +60,7 @@ def ious(results, clip):
 def test_follows_a_moving_target(clip, real):
     results = follow(clip, real)
     assert ious(results, clip).min() > 0.7
-    standing = np.array([Box(*clip.box(0)).iou(Box(*clip.box(k + 1))) for k in range(len(results))])
-    assert standing.mean() < 0.6  # canary: a tracker that stands still fails
+    assert standing(results, clip).mean() < 0.6  # canary: a tracker that stands still fails
     assert not any(r.lost for r in results)
 
 

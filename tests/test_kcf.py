@@ -1,13 +1,13 @@
 """KCF and MOSSE on made clips: they follow, repeat themselves, and run many targets as they run one."""
 
+import clips
 import cv2
 import numpy as np
 import pytest
 import torch
-from clips import Clip, line
+from clips import Clip, ious, line, standing
 
 from fasttrack.errors import RangeError, ShapeError
-from fasttrack.geometry import Box
 from fasttrack.models import FilterConfig, FilterRegressor
 from fasttrack.trackers import create_tracker
 from fasttrack.vision.features import create
@@ -17,12 +17,7 @@ TRACKERS = ["kcf", "mosse"]
 
 
 def follow(name, clip, box=None, count=None, **options):
-    tracker = create_tracker(name, **options)
-    return list(tracker.run(clip.frames()[:count], clip.box(0) if box is None else box))
-
-
-def ious(results, clip):
-    return np.array([r.box.iou(Box(*clip.box(k + 1))) for k, r in enumerate(results)])
+    return clips.follow(name, clip, options, box, count)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +38,7 @@ def clip():
 def test_follows_a_moving_target(name, options, clip):
     results = follow(name, clip, **options)
     assert ious(results, clip).min() > 0.7
-    standing = np.array([Box(*clip.box(0)).iou(Box(*clip.box(k + 1))) for k in range(len(results))])
-    assert standing.mean() < 0.5  # canary: a tracker that stands still fails
+    assert standing(results, clip).mean() < 0.5  # canary: a tracker that stands still fails
     assert not any(r.lost for r in results)
     assert all(r.psr > 3 for r in results)
 

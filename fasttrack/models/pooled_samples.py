@@ -39,7 +39,7 @@ class PooledSamples:
         """(T, Gy·Gx, D) samples of a grid of RoIs, not yet scaled; intervals (T, G, 2) in patch px (edges)."""
         parts = []
         for feature, tap, bins in zip(maps, self.taps, self.bins, strict=True):
-            shift = _first_centre(tap)
+            shift = tap.first_centre_px
             pooled = ops.prroi_pool_grid(feature, boxes_x - shift, boxes_y - shift, bins, 1 / tap.stride)
             parts.append(pooled.flatten(3).flatten(1, 2))
         return torch.cat(parts, 2)
@@ -58,15 +58,10 @@ class PooledSamples:
         total: Tensor | None = None
         parts = weight.split(self.columns, 1)
         for feature, tap, bins, part in zip(maps, self.taps, self.bins, parts, strict=True):
-            shift = _first_centre(tap)
+            shift = tap.first_centre_px
             rois = ops.prroi_grid_rois(boxes_x - shift, boxes_y - shift)
             filters = part.reshape(-1, tap.channels, *bins)
             scores = ops.prroi_filter_score(feature, rois, filters, 1 / tap.stride)
             total = scores if total is None else total + scores
         assert total is not None
         return total.view(len(weight), boxes_y.shape[1], boxes_x.shape[1])
-
-
-def _first_centre(tap: Tap) -> float:
-    """Patch px of the centre of cell 0, where the pooling has its coordinate 0."""
-    return tap.offset_px + tap.stride / 2

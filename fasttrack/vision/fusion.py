@@ -43,7 +43,7 @@ def pooled_windows(maps: Tensor, tap: Tap, crops: Sequence[Window], windows: Seq
     Returns:
         (T, S, C, out_h, out_w).
     """
-    centre = tap.offset_px + tap.stride / 2  # where the pooling has its coordinate 0
+    centre = tap.first_centre_px
     rois = []
     for t, (crop, own) in enumerate(zip(crops, windows, strict=True)):
         for window in own:

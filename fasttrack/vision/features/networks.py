@@ -78,6 +78,11 @@ class Tap:
     receptive_field_px: int
     layers: int
 
+    @property
+    def first_centre_px(self) -> float:
+        """Patch px of the centre of cell 0, where RoI pooling has its coordinate 0."""
+        return self.offset_px + self.stride / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
