@@ -10,7 +10,7 @@ import torch
 from clips import Clip, ious, line, standing
 from made_weights import noise
 from test_backbone import INPUT, made
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, conv2d
 
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.geometry import Box
@@ -222,6 +222,26 @@ def test_layers_of_one_stride_are_the_networks_own(folder):
         LayerStack("vgg16", names, **options)(noise(1, 3, 3, 60))
     with pytest.raises(RangeError, match="stride must be at least 1 px"):
         LayerStack("vgg16", names, stride=0, **options)
+    for side in (0, 2):
+        with pytest.raises(RangeError, match="side"):
+            LayerStack("vgg16", names, side=side, **options)
+
+
+def test_neighbourhoods_make_a_larger_reduction(folder):
+    """A 1×1 reduction of what a cell's neighbourhood has is a 3×3 one with a border of zeros, as the authors' is."""
+    options = {"weights": folder / "vgg16.pth", "convention": INPUT}
+    patches, names = noise(2, 3, 41, 52), ("conv-6", "conv-7")
+    alone, stack = LayerStack("vgg16", names, **options), LayerStack("vgg16", names, side=3, **options)
+    assert stack.sizes == tuple(9 * n for n in alone.sizes)
+    for own, maps, channels in zip(
+        stack(patches).split(stack.sizes, 1), alone(patches).split(alone.sizes, 1), alone.sizes, strict=True
+    ):
+        kernel = noise(5, channels, 3, 3)
+        wanted = conv2d(maps, kernel, padding=1)
+        reduced = torch.einsum("dk,nkhw->ndhw", kernel.flatten(1), own)
+        assert torch.allclose(reduced, wanted, atol=1e-4 * float(wanted.abs().max()))
+        turned = torch.einsum("dk,nkhw->ndhw", kernel.transpose(2, 3).flatten(1), own)
+        assert not torch.allclose(turned, wanted, atol=1e-2 * float(wanted.abs().max()))  # canary
 
 
 LEARNING = FusedConfig(
