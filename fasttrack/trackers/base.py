@@ -180,7 +180,8 @@ def checked_frame(op: str, frame: Any) -> Tensor:
     if not isinstance(frame, np.ndarray):
         raise FrameError(op, "frame", wanted, type(frame).__name__)
     if frame.dtype != np.uint8 or not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (1, 3))):
-        raise FrameError(op, "frame", wanted, f"{frame.dtype} array of shape {frame.shape}")
+        hint = "" if frame.dtype == np.uint8 else "scale the values that carry the scene to 0..255"
+        raise FrameError(op, "frame", wanted, f"{frame.dtype} array of shape {frame.shape}", hint)
     if frame.size == 0:
         raise FrameError(op, "frame", "an image with pixels", f"shape {frame.shape}")
     # torch takes no negative strides (a flipped view), and warns at read-only memory.
