@@ -179,17 +179,18 @@ def checked_frame(op: str, frame: Any) -> Tensor:
     wanted = "a uint8 numpy array, H×W×3 (RGB) or H×W (grey)"
     if not isinstance(frame, np.ndarray):
         raise FrameError(op, "frame", wanted, type(frame).__name__)
-    if frame.dtype != np.uint8 or not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (1, 3))):
+    shape = frame.shape
+    if frame.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))):
         hint = "" if frame.dtype == np.uint8 else "scale the values that carry the scene to 0..255"
-        raise FrameError(op, "frame", wanted, f"{frame.dtype} array of shape {frame.shape}", hint)
+        raise FrameError(op, "frame", wanted, f"{frame.dtype} array of shape {shape}", hint)
     if frame.size == 0:
-        raise FrameError(op, "frame", "an image with pixels", f"shape {frame.shape}")
+        raise FrameError(op, "frame", "an image with pixels", f"shape {shape}")
     # torch takes no negative strides (a flipped view), and warns at read-only memory.
-    usable = frame.flags.writeable and all(s >= 0 for s in frame.strides)
+    usable = frame.flags.writeable and min(frame.strides) >= 0
     image = torch.from_numpy(frame if usable else frame.copy())
-    if image.dim() == 2:
+    if len(shape) == 2:
         image = image[:, :, None]
-    return image if image.shape[2] == 3 else image.expand(-1, -1, 3)
+    return image if shape[-1] == 3 and len(shape) == 3 else image.expand(-1, -1, 3)
 
 
 def checked_boxes(op: str, box: Any, frame: Tensor) -> tuple[list[Box], bool]:
@@ -215,10 +216,11 @@ def clamped(found: Box, last: Box, frame: Tensor) -> Box:
 
     A target that was smaller or larger before is not forced in, but goes no further out.
     """
-    height, width = frame.shape[:2]
-    largest = min(1.0, max(width, last.w) / found.w, max(height, last.h) / found.h)
-    smallest = min(SMALLEST_SIDE_PX, last.w, last.h) / min(found.w, found.h)
+    height, width, _ = frame.shape
+    w, h = found.w, found.h
+    largest = min(1.0, max(width, last.w) / w, max(height, last.h) / h)
+    smallest = min(SMALLEST_SIDE_PX, last.w, last.h) / min(w, h)
     factor = max(largest, smallest)
     cx, cy = found.center
     cx, cy = min(max(cx, 0.0), float(width)), min(max(cy, 0.0), float(height))
-    return Box.from_center(cx, cy, found.w * factor, found.h * factor)
+    return Box.from_center(cx, cy, w * factor, h * factor)

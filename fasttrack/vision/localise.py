@@ -89,23 +89,48 @@ def localise(
     if responses.dim() != 4 or [len(w) for w in windows] != [responses.shape[1]] * responses.shape[0]:
         wanted = f"(T, S, H, W) for {len(windows)} targets of {[len(w) for w in windows]} windows"
         raise ShapeError("localise", "responses", wanted, f"shape {tuple(responses.shape)}")
-    targets, levels = responses.shape[:2]
-    weighted = responses if prior is None else responses * prior
-    position, score, psr = ops.response_peak(weighted.flatten(0, 1))
-    ranked = score.view(targets, levels)
-    if penalties is not None:
-        ranked = ranked * torch.tensor(penalties, dtype=ranked.dtype, device=ranked.device)
-    chosen = ranked.argmax(dim=1) + levels * torch.arange(targets, device=ranked.device)
-    # The cell of the peak: the refined position is at most half a cell away from it.
-    cells = weighted.flatten(2).argmax(dim=2).flatten()[chosen]
-    raw = responses.reshape(targets * levels, -1)[chosen, cells]
-    table = torch.cat((position[chosen], raw[:, None], psr[chosen, None]), dim=1).tolist()
+    levels = responses.shape[1]
+    maps = responses.flatten(0, 1)
+    weighted = maps if prior is None else maps * prior
+    peaks = ops.response_peak(weighted)
+    scores = peaks.score if prior is None else _at_peaks(maps, weighted)
+    rows = _numbers(peaks.position, scores, peaks.score, peaks.psr)
+    # From here on there are a few numbers per map: a tensor operation would cost more than all of them.
     found = []
-    for t, (row, column, value, ratio) in enumerate(table):
-        level = int(chosen[t]) - levels * t
-        box = footprint((row, column), kernel, windows[t][level], stride_px)
-        found.append(Found(box, value, ratio, level, (row, column)))
+    for t, own in enumerate(windows):
+        peaks_of = [peak for *_, peak, _ in rows[t * levels : (t + 1) * levels]]
+        level = _best(peaks_of if penalties is None else [p * q for p, q in zip(peaks_of, penalties, strict=True)])
+        place, score, _, psr = rows[t * levels + level]
+        found.append(Found(footprint(place, kernel, own[level], stride_px), score, psr, level, place))
     return found
+
+
+def _at_peaks(maps: Tensor, weighted: Tensor) -> Tensor:
+    """Values of (N, H, W) maps in the cells where the weighted ones are largest: (N,)."""
+    cells = weighted.flatten(1).argmax(dim=1, keepdim=True)
+    return maps.flatten(1).gather(1, cells)[:, 0]
+
+
+def _numbers(
+    position: Tensor, score: Tensor, peak: Tensor, psr: Tensor
+) -> list[tuple[tuple[float, float], float, float, float]]:
+    """Per map (row, column), score, peak and psr; from the GPU in one transfer."""
+    if not position.is_cpu:
+        table = torch.cat((position, torch.stack((score, peak, psr), dim=1)), dim=1).tolist()
+        return [((row, column), *rest) for row, column, *rest in table]
+    places = [(row, column) for row, column in position.tolist()]
+    return list(zip(places, score.tolist(), peak.tolist(), psr.tolist(), strict=True))
+
+
+def _best(values: list[float]) -> int:
+    """Where the largest value is; NaN counts as the largest, so that it is not overlooked."""
+    best = 0
+    for i, value in enumerate(values):
+        if value != value:
+            return i
+        if value > values[best]:
+            best = i
+    return best
 
 
 def snr(maps: Tensor) -> Tensor:
