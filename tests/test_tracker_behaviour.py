@@ -151,3 +151,24 @@ def test_the_size_of_the_frames_may_change(start, name, clip):
     if name in SEEING:
         assert result.box.iou(Box(*clip.box(1))) > 0.6
     assert sound(tracker.update(clip.frame(2)[:120, :160]), clip.frame(2)[:120, :160])
+
+
+def test_the_response_map_lies_where_it_was_searched(start, name, clip):
+    """Its highest cell is the middle of the box; DRVT's is looked for under a mask, DLST's only proposes a place."""
+    tracker = start()
+    tracker.lost_threshold = -float("inf")
+    frames = clip.frames()
+    tracker.init(frames[0], [clip.box(0), (110.0, 60.0, 40.0, 30.0)])
+    assert tracker.responses == []
+    results = tracker.update(frames[1])
+    assert len(tracker.responses) == 2
+    for result, response in zip(results, tracker.responses, strict=True):
+        rows, columns = response.map.shape
+        region, (x, y) = response.region, result.box.center
+        assert region.x < x < region.x + region.w and region.y < y < region.y + region.h
+        if name in ("dlst", "drvt"):
+            continue
+        row, column = divmod(int(response.map.argmax()), columns)
+        across, down = region.w / columns, region.h / rows
+        assert abs(region.x + (column + 0.5) * across - x) <= 0.51 * across
+        assert abs(region.y + (row + 0.5) * down - y) <= 0.51 * down

@@ -16,7 +16,7 @@ from torch import Tensor
 from fasttrack.errors import ArgumentError, BoxError, FrameError
 from fasttrack.geometry import Box
 from fasttrack.vision.crop import Scene
-from fasttrack.vision.localise import Found
+from fasttrack.vision.localise import Found, Response
 
 __all__ = ["SMALLEST_SIDE_PX", "Boxes", "Frame", "Result", "Tracker"]
 
@@ -56,9 +56,11 @@ class Tracker(ABC):
     name: ClassVar[str]
     lost_threshold: float  # a target whose score is not at least this is lost
     weights_note: str  # which network weights are at work, to be said beside every result ("" for none)
+    responses: list[Response | None]  # response map of every target in the last update; valid until the next
 
     def __init__(self) -> None:
         self.weights_note = ""
+        self.responses = []
         self._boxes: list[Box] = []
         self._many = False
 
@@ -72,7 +74,7 @@ class Tracker(ABC):
         image = checked_frame(f"{self.name}.init", frame)
         boxes, many = checked_boxes(f"{self.name}.init", box, image)
         self._start(Scene([image]), boxes)
-        self._boxes, self._many = boxes, many
+        self._boxes, self._many, self.responses = boxes, many, []
 
     def init_each(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> None:
         """Start on one target in each of T frames, of T videos that go on in lock-step (see ``run_lockstep``).
@@ -91,7 +93,7 @@ class Tracker(ABC):
                 raise ArgumentError(op, "boxes", "one box for each frame", f"an array of {len(own)}")
             rows += own
         self._start(Scene(images), rows)
-        self._boxes, self._many = rows, True
+        self._boxes, self._many, self.responses = rows, True, []
 
     def keep(self, targets: Sequence[int]) -> None:
         """Go on with these targets only, in this order; the others are forgotten.
@@ -136,6 +138,7 @@ class Tracker(ABC):
         started = time.perf_counter()
         scene = Scene([checked_frame(f"{self.name}.update", frame) for frame in frames])
         found = self._locate(scene, self._boxes)
+        self.responses = [f.response for f in found]
         # Written so that a NaN score is lost too.
         lost = [not f.score >= self.lost_threshold for f in found]
         boxes = [

@@ -121,7 +121,7 @@ class KCF(Tracker):
             places = localise(responses, windows, (1, 1), group.features.stride, None, self._pyramid.penalties)
             for k, place in zip(group.rows, places, strict=True):
                 box = self._pyramid.box(place, boxes[k])
-                found[k] = Found(box, place.score, place.psr, place.level, place.peak)
+                found[k] = Found(box, place.score, place.psr, place.level, place.peak, place.response)
         return [found[k] for k in range(len(boxes))]
 
     def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:

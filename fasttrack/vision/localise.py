@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,7 +12,32 @@ from fasttrack import ops
 from fasttrack.errors import ShapeError
 from fasttrack.geometry import Box, Window
 
-__all__ = ["Found", "footprint", "home", "localise", "snr"]
+__all__ = ["Found", "Response", "footprint", "home", "localise", "snr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response map, as its peak was taken (with its prior), and where in the frame it lies.
+
+    Attributes:
+        map: (H, W); a view of the search's tensor.
+        window: the window that the feature map was made from.
+        kernel: (kh, kw) in cells; response (i, j) sees the cells [i, i + kh) × [j, j + kw).
+        stride_px: patch px per cell.
+    """
+
+    map: Tensor
+    window: Window
+    kernel: tuple[int, int]
+    stride_px: float
+
+    @property
+    def region(self) -> Box:
+        """The part of the frame that the map covers, every response around the middle of what it sees."""
+        (rows, columns), (kh, kw) = self.map.shape, self.kernel
+        left, top = self.window.cell_to_frame((kw - 1) / 2, (kh - 1) / 2, self.stride_px)
+        right, bottom = self.window.cell_to_frame((kw - 1) / 2 + columns, (kh - 1) / 2 + rows, self.stride_px)
+        return Box(left, top, right - left, bottom - top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +50,7 @@ class Found:
         psr: peak-to-sidelobe ratio of the weighted response.
         level: which window of the scale search.
         peak: (row, column) of the peak in the response map of that window, cells.
+        response: that map, for those who want to see it.
     """
 
     box: Box
@@ -32,6 +58,7 @@ class Found:
     psr: float
     level: int
     peak: tuple[float, float]
+    response: Response | None = field(default=None, repr=False, compare=False)
 
 
 def home(features: tuple[int, int], kernel: tuple[int, int]) -> tuple[float, float]:
@@ -101,7 +128,8 @@ def localise(
         peaks_of = [peak for *_, peak, _ in rows[t * levels : (t + 1) * levels]]
         level = _best(peaks_of if penalties is None else [p * q for p, q in zip(peaks_of, penalties, strict=True)])
         place, score, _, psr = rows[t * levels + level]
-        found.append(Found(footprint(place, kernel, own[level], stride_px), score, psr, level, place))
+        seen = Response(weighted[t * levels + level], own[level], kernel, stride_px)
+        found.append(Found(footprint(place, kernel, own[level], stride_px), score, psr, level, place, seen))
     return found
 
 
