@@ -56,6 +56,12 @@ def test_kcf_follows_a_growing_target():
     assert first.w == pytest.approx(40)
 
 
+def test_kcf_follows_by_a_network_s_features(clip, data):
+    weights = data / "weights" / "resnet18_conv1-layer3.safetensors"
+    results = follow("kcf", clip, count=8, features="resnet18/conv1", feature_options={"weights": weights})
+    assert ious(results, clip).min() > 0.7
+
+
 @pytest.mark.parametrize("name", TRACKERS)
 def test_repeats_itself_and_may_start_again(name, clip):
     frames = clip.frames()[:6]
