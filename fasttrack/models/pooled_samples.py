@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +35,10 @@ class PooledSamples:
         self.taps, self.bins, self.width = tuple(taps), tuple(bins), width
         self.columns = [tap.channels * p * q for tap, (p, q) in zip(taps, bins, strict=True)]
 
+    def maps(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The maps of the backbone as they are: nothing is learnt in front of the pooling."""
+        return tuple(maps)
+
     def rows(self, maps: Sequence[Tensor], boxes_x: Tensor, boxes_y: Tensor) -> Tensor:
         """(T, Gy·Gx, D) samples of a grid of RoIs, not yet scaled; intervals (T, G, 2) in patch px (edges)."""
         parts = []
@@ -44,14 +48,29 @@ class PooledSamples:
             parts.append(pooled.flatten(3).flatten(1, 2))
         return torch.cat(parts, 2)
 
-    def gains(self, rows: Tensor) -> Tensor:
-        """(T, 1, D) factor of every column, from the samples of the first frame."""
+    def gains(self, rows: Tensor, last: Tensor | None = None) -> Tensor:
+        """(T, 1, D) factor of every column: the ``last``, or from the samples of the first frame."""
+        if last is not None:
+            return last
         out = []
         for part in rows.split(self.columns, 2):
             rms = part.square().mean((1, 2), keepdim=True).sqrt().clamp_min(torch.finfo(part.dtype).tiny)
             gain = (self.width / (len(self.columns) * part.shape[2])) ** 0.5 / rms
             out.append(gain.expand(-1, 1, part.shape[2]))
         return torch.cat(out, 2)
+
+    def first(self, copies: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Scaled samples and gains of the first frame, from the rows of its copies: of their mean."""
+        total: Tensor | None = None
+        count = 0
+        for rows in copies:
+            total = rows if total is None else total.add_(rows)
+            count += 1
+        if total is None:
+            raise ShapeError("PooledSamples.first", "copies", "at least one", "none")
+        total.div_(count)
+        gains = self.gains(total)
+        return total.mul_(gains), gains
 
     def scores(self, maps: Sequence[Tensor], boxes_x: Tensor, boxes_y: Tensor, weight: Tensor) -> Tensor:
         """(T, Gy, Gx) scores ⟨row, weight⟩ of a grid of RoIs, without forming the rows; weight (T, D)."""

@@ -22,11 +22,14 @@ class RidgeConfig:
         ridge: λ.
         interval: frames between two solutions of the regression.
         first_share: the first frame keeps at least this share of the data matrix.
+        sweeps: Gauss–Seidel sweeps over the normal equations, started from the last solution; 0 solves exactly. The
+            first frame is always solved exactly. Forms a D × D matrix: for learnt samples, not for pooled features.
     """
 
     ridge: float = 0.1
     interval: int = 10
     first_share: float = 0.0
+    sweeps: int = 0
 
 
 class RidgeLocator:
@@ -39,7 +42,7 @@ class RidgeLocator:
         config: λ, interval and the first frame's share.
         label: (N,) wanted score of every sample.
 
-    Source: DCFST eq. 1–3, 6, 7.
+    Source: DCFST eq. 1–3, 6, 7; first_share and sweeps as released.
     """
 
     def __init__(self, config: RidgeConfig, label: Tensor) -> None:
@@ -54,21 +57,34 @@ class RidgeLocator:
         self._first = samples.clone() if self.config.first_share > 0 else samples[:0]
         self._shares, self._age = [1.0] * len(samples), [0] * len(samples)
         self.weight = torch.empty(len(samples), samples.shape[2], dtype=samples.dtype, device=samples.device)
-        self._solve(list(range(len(samples))))
+        for k in range(len(samples)):
+            self._solve(k, 0)
 
-    def update(self, samples: Tensor, rows: Sequence[int], rates: Sequence[float]) -> None:
-        """One more frame of the targets ``rows``; (len(rows), N, D), with a rate δ for each."""
+    def update(self, samples: Tensor, rows: Sequence[int], rates: Sequence[float], at_once: Sequence[int] = ()) -> None:
+        """One more frame of the targets ``rows``; (len(rows), N, D), with a rate δ for each.
+
+        Args:
+            samples: of the frame, scaled.
+            rows: the targets they belong to.
+            rates: δ of each.
+            at_once: targets to be solved anew now, whatever the interval.
+        """
         if not self._age:
             raise RangeError("RidgeLocator.update", "self", "fitted (call fit on the first frame)", "not fitted")
         due = []
         for new, k, rate in zip(samples, rows, rates, strict=True):
             self._samples[k].lerp_(new, rate)
             self._shares[k] *= 1 - rate
+            floor, share = self.config.first_share, self._shares[k]
+            if share < floor:
+                # share' = p + (1 − p)·share = floor, with p of the first frame mixed in.
+                self._samples[k].lerp_(self._first[k], (floor - share) / (1 - share))
+                self._shares[k] = floor
             self._age[k] += 1
-            if self._age[k] >= self.config.interval:
+            if self._age[k] >= self.config.interval or k in at_once:
                 due.append(k)
-        if due:
-            self._solve(due)
+        for k in due:  # one at a time: the data matrices are large, and few are due at once
+            self._solve(k, self.config.sweeps)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these targets only."""
@@ -77,11 +93,25 @@ class RidgeLocator:
         self._first = self._first[at] if len(self._first) else self._first
         self._shares, self._age = [self._shares[k] for k in at], [self._age[k] for k in at]
 
-    def _solve(self, rows: list[int]) -> None:
-        for k in rows:  # one at a time: the data matrices are large, and few are due at once
-            floor, share, data = self.config.first_share, self._shares[k], self._samples[k]
-            if share < floor:
-                # share' = p + (1 − p)·share = floor, with p of the first frame mixed in.
-                data = data.lerp(self._first[k], (floor - share) / (1 - share))
-            self.weight[k] = ops.ridge_solve(data, self.label, self.config.ridge)
-            self._age[k] = 0
+    def scores(self, samples: Tensor, rows: Sequence[int]) -> Tensor:
+        """(len(rows), N) scores Xw of scaled samples of these targets."""
+        return torch.bmm(samples, self.weight[list(rows)][:, :, None])[:, :, 0]
+
+    def _solve(self, k: int, sweeps: int) -> None:
+        data, label, ridge = self._samples[k], self.label, self.config.ridge
+        exact = sweeps == 0
+        self.weight[k] = (
+            ops.ridge_solve(data, label, ridge) if exact else swept(data, label, ridge, self.weight[k], sweeps)
+        )
+        self._age[k] = 0
+
+
+def swept(samples: Tensor, label: Tensor, ridge: float, weight: Tensor, sweeps: int) -> Tensor:
+    """Gauss–Seidel sweeps over (XᵀX + λI)·w = Xᵀy from ``weight``: (L + D)·w' = Xᵀy − U·w, converges for λ > 0."""
+    matrix = samples.T @ samples
+    matrix.diagonal().add_(ridge)
+    right, upper = samples.T @ label, matrix.triu(1)
+    for _ in range(sweeps):
+        rest = (right - upper @ weight)[:, None]
+        weight = torch.linalg.solve_triangular(matrix, rest, upper=False)[:, 0]
+    return weight
