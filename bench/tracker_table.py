@@ -45,6 +45,7 @@ VARIANTS = {
     **{f"crt {w}x{h}": Variant("crt", {"patch_width": w, "patch_height": h}) for w, h in ((7, 5), (5, 3), (3, 3))},
     "kcf linear": Variant("kcf", {"kernel": "linear"}),
     "kcf one size": Variant("kcf", {"scale_levels": 1}),
+    "dcfst released": Variant("dcfst", {"variant": "released"}),
     "dcfst one size": Variant("dcfst", {"scale_levels": 1}),
     "dcfst not augmented": Variant("dcfst", {"augment": False}),
 }

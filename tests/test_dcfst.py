@@ -1,4 +1,4 @@
-"""DCFST without a trained head: its samples and scores agree, it follows made clips, many targets are as one."""
+"""DCFST with and without a trained head: samples and scores agree, it follows made clips, many targets are as one."""
 
 import functools
 
@@ -10,9 +10,10 @@ from clips import Clip, ious, line, standing
 from test_backbone import INPUT, made
 
 from fasttrack import ops
-from fasttrack.errors import RangeError, ShapeError
-from fasttrack.models import PooledSamples, RidgeConfig, RidgeLocator
-from fasttrack.trackers import create_tracker
+from fasttrack.errors import RangeError, ShapeError, WeightsError
+from fasttrack.models import IoUNet, PooledHead, PooledSamples, RidgeConfig, RidgeLocator
+from fasttrack.models.dcfst_weights import parts_of, save_head
+from fasttrack.trackers import create_tracker, run_lockstep
 from fasttrack.vision.architectures import RESNET18
 from fasttrack.vision.features.networks import NETWORKS
 
@@ -36,6 +37,27 @@ def real(data):
 
 
 @pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Files of a made head, without and with an IoU-net: random weights, as training would start from."""
+    folder = tmp_path_factory.mktemp("heads")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head, refine = PooledHead(TAPS), IoUNet(TAPS)
+    # Predictions between -1 and 1, as after training: steeper ones make the ascent chaotic.
+    refine.iou.weight.data.mul_(0.1)
+    save_head(folder / "head.safetensors", "resnet18", parts_of(head, None))
+    save_head(folder / "both.safetensors", "resnet18", parts_of(head, refine), {"fasttrack.note": "made both"})
+    return folder
+
+
+@pytest.fixture
+def headed(quick, heads):
+    """Options of a small DCFST on a made backbone, head and IoU-net."""
+    # Samples of made weights are nearly alike: with the usual λ the solution would show every rounding.
+    return {**quick, "bins": (8, 4), "grid": 7, "ridge": 10.0, "head": str(heads / "both.safetensors")}
+
+
+@pytest.fixture(scope="module")
 def clip():
     return Clip(np.concatenate([line((20, 20), (3, 2), 8), line((41, 34), (2, -1), 4)]))
 
@@ -53,6 +75,73 @@ def test_follows_a_moving_target(clip, real):
 def test_says_which_weights_and_that_no_head_is_trained(quick):
     note = create_tracker("dcfst", **quick).weights_note
     assert "resnet18.pth" in note and "no trained head" in note
+
+
+def test_says_which_head(headed, heads):
+    assert "head and IoU-net: made both" in create_tracker("dcfst", **headed).weights_note
+    assert "made both, no box refinement" in create_tracker("dcfst", **headed, refine=False).weights_note
+    alone = create_tracker("dcfst", **{**headed, "head": str(heads / "head.safetensors")})
+    assert "head: head.safetensors, no box refinement" in alone.weights_note
+
+
+def test_a_random_head_on_true_features_follows_a_moving_target(clip, real, heads):
+    """Random layers keep distances; the sizes are searched as without a head."""
+    options = {**real, "bins": (8, 4), "grid": 21, "head": str(heads / "head.safetensors")}
+    results = follow(clip, options, count=7)
+    assert ious(results, clip).min() > 0.7
+    assert standing(results, clip).min() < 0.5  # canary
+    assert not any(r.lost for r in results)
+
+
+def test_a_box_is_refined_where_there_is_an_iou_net(clip, headed):
+    both, plain = (follow(clip, {**headed, "refine": refine, "lost_score": 0.0}, count=4) for refine in (True, False))
+    assert all(np.isfinite(r.box.as_tuple()).all() for r in both)
+    first = both[0].box.w / both[0].box.h, plain[0].box.w / plain[0].box.h
+    assert first[1] == pytest.approx(40 / 30) and first[0] != pytest.approx(40 / 30, abs=1e-4)
+    again = follow(clip, {**headed, "lost_score": 0.0}, count=4)
+    assert [r.box for r in again] == [r.box for r in both]
+    other = follow(clip, {**headed, "lost_score": 0.0, "seed": 1}, count=4)
+    assert other[0].box != both[0].box
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_many_refined_targets_and_videos_are_as_separate_runs(clip, headed, variant):
+    options = {**headed, "lost_score": 0.0, "variant": variant, "hard_score": 0.05, "interval": 2}
+    rows = np.array([clip.box(0), (110.0, 60.0, 40.0, 30.0), (100.0, 20.0, 26.0, 40.0)])
+    together, alone = follow(clip, options, rows, 5), [follow(clip, options, row, 5) for row in rows]
+    for k, own in enumerate(alone):
+        for both, one in zip(together, own, strict=True):
+            assert both[k].box.as_tuple() == pytest.approx(one.box.as_tuple(), abs=1e-2)
+    assert together[-1][1].box.as_tuple() != pytest.approx(together[-1][2].box.as_tuple(), abs=1e-1)  # canary
+    frames = clip.frames()[:5]
+    videos = [(frames, rows[0]), (frames[:3], rows[1]), (frames, rows[2])]
+    steps = list(run_lockstep(videos, create_tracker("dcfst", **options)))
+    assert [len([r for r in step if r is not None]) for step in steps] == [3, 3, 2, 2]
+    for step, *own in zip(steps, *alone, strict=True):
+        for both, one in zip(step, own, strict=True):
+            assert both is None or both.box.as_tuple() == pytest.approx(one.box.as_tuple(), abs=1e-2)
+
+
+def test_the_released_variant(clip, quick):
+    config = create_tracker("dcfst", **quick, variant="released").config
+    wanted = {"rate": 0.013, "hard_rate": 0.125, "first_share": 0.25, "sweeps": 30, "window_clamped": True}
+    assert {name: getattr(config, name) for name in wanted} == wanted
+    assert create_tracker("dcfst", **quick, variant="released", rate=0.5).config.rate == 0.5
+    assert create_tracker("dcfst", **quick).config.rate == 0.01
+    plain, released = (
+        follow(clip, {**quick, "variant": v, "hard_score": 0.01}, count=6) for v in ("paper", "released")
+    )
+    assert plain[0].score == pytest.approx(released[0].score, abs=1e-5)  # one first frame
+    assert plain[-1].score != pytest.approx(released[-1].score, abs=1e-4)
+    with pytest.raises(RangeError, match=r"variant.*'released'"):
+        create_tracker("dcfst", **quick, variant="ours")
+
+
+def test_a_head_that_does_not_fit(headed, heads, tmp_path):
+    with pytest.raises(WeightsError, match=r"head\.linear\.0\.weight: wanted floats of shape \(512, 2048\)"):
+        create_tracker("dcfst", **{**headed, "bins": (4, 2)})
+    with pytest.raises(WeightsError, match="needs weights that are not at hand"):
+        create_tracker("dcfst", **{**headed, "head": "nothing-of-this-name"})
 
 
 def test_repeats_itself_and_many_targets_are_as_separate_runs(clip, quick):
