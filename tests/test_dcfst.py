@@ -188,15 +188,47 @@ def test_scores_are_the_products_with_the_samples():
     maps = [torch.randn(2, t.channels, s, s, generator=random) for t, s in zip(TAPS, (16, 8), strict=True)]
     samples = PooledSamples(TAPS, [(4, 4), (2, 3)])
     x, y = _grid(2, 128), _grid(2, 128, 4, 30.0)
-    rows = samples.rows(maps, x, y)
+    rows = samples.rows(maps, (x, y))
     assert rows.shape == (2, 20, sum(samples.columns))
     weight = torch.randn(2, rows.shape[2], generator=random)
     want = (rows.double() @ weight.double()[:, :, None]).view(2, 4, 5)
-    got = samples.scores(maps, x, y, weight)
+    got = samples.scores(maps, [(x, y), (x + 9.0, y)], weight)
+    assert got.shape == (2, 2, 4, 5)
+    shifted, got = got[:, 1], got[:, 0]
+    assert float((shifted - want).norm() / want.norm()) > 0.1
     assert float((got - want).norm() / want.norm()) < 1e-5
     assert float((got.flip(2) - want).norm() / want.norm()) > 0.1
     with pytest.raises(ShapeError, match="2 maps"):
         PooledSamples(TAPS, [(4, 4)])
+
+
+def test_the_mean_of_maps_is_solved_as_the_mean_of_their_rows():
+    """The state of two frames gives the regression on the mean of their rows, without forming them."""
+    random = torch.Generator().manual_seed(0)
+    frames = [
+        [torch.randn(1, t.channels, s, s, generator=random) + 0.5 for t, s in zip(TAPS, (16, 8), strict=True)]
+        for _ in range(2)
+    ]
+    samples = PooledSamples(TAPS, [(4, 3), (2, 2)])
+    at = _grid(1, 128, 6, 45.0), _grid(1, 128, 5)  # the first reach over the edge
+    first, second = (samples.rows(maps, at) for maps in frames)
+    state, gains = samples.first(iter(frames[:1]), at)
+    assert torch.allclose(gains, samples.gains(first))
+    later, same = samples.later(frames[1], at, gains)
+    assert torch.equal(same, gains)
+    label = torch.rand(30, generator=random)
+    model = RidgeLocator(RidgeConfig(0.5, interval=1), label, samples.solve)
+    model.fit(state)
+    for rows in (first, 0.7 * first + 0.3 * second):
+        want = ops.ridge_solve((rows * gains)[0].double(), label.double(), 0.5)
+        got = model.weight[0].double()
+        assert float((got - want).norm() / want.norm()) < 1e-5  # seen: 6e-7
+        assert float((1.001 * got - want).norm() / want.norm()) > 1e-4  # canary
+        model.update(later, [0], [0.3])
+    with pytest.raises(RangeError, match=r"sweeps.*0.*without a trained head"):
+        samples.solve([part[0] for part in state], label, 0.5, None, 3)
+    both, _ = samples.first(iter(frames), at)
+    assert torch.allclose(samples.rows(both[:2], at), (first + second) / 2, atol=1e-5)
 
 
 def test_rows_lie_where_the_taps_say():
@@ -209,7 +241,7 @@ def test_rows_lie_where_the_taps_say():
     x = torch.stack([centres - 2, centres + 2], 1)[None]
     rows_centre = torch.tensor([tap.offset_px + 2.5 * tap.stride])
     y = torch.stack([rows_centre - 2, rows_centre + 2], 1)[None]
-    values = samples.rows([feature], x, y)[0, :, 0]
+    values = samples.rows([feature], (x, y))[0, :, 0]
     assert values[1] == values.max() and values[0] == pytest.approx(float(values[2]), rel=1e-5)
 
 
@@ -228,13 +260,13 @@ def test_locator_averages_and_solves_when_due():
     label = torch.rand(30, generator=random)
     model = RidgeLocator(RidgeConfig(ridge=0.5, interval=2, first_share=0.6), label)
     with pytest.raises(RangeError, match="fit on the first frame"):
-        model.update(first, [0, 1], [0.1, 0.1])
-    model.fit(first.clone())
+        model.update([first], [0, 1], [0.1, 0.1])
+    model.fit([first])
     start = model.weight.clone()
     assert torch.allclose(start[0], ops.ridge_solve(first[0], label, 0.5))
-    model.update(second[:1], [0], [0.25])
+    model.update([second[:1]], [0], [0.25])
     assert torch.equal(model.weight, start)  # not due yet
-    model.update(second[:1], [0], [0.25])
+    model.update([second[:1]], [0], [0.25])
     # 0.75² = 0.5625 of the first frame is left: less than 0.6, so it is brought back to that.
     mixed = 0.6 * first[0] + 0.4 * second[0]
     assert torch.allclose(model.weight[0], ops.ridge_solve(mixed, label, 0.5), atol=1e-5)

@@ -76,9 +76,9 @@ def test_rows_are_linear_layers_of_pooled_learnt_maps():
         pooled = ops.prroi_pool(learnt, rois, head.bins[i], 1 / tap.stride).flatten(1)
         parts.append((pooled @ head.linear[i].weight.T + head.linear[i].bias).view(2, 12, 5))
     want = torch.cat(parts, 2)
-    got = head.rows(head.maps(features), x, y)
+    got = head.rows(head.maps(features), (x, y))
     assert distance(got, want) < 1e-12
-    assert distance(head.rows(features_of_wrong_order(head, features), x, y), want) > 1e-2  # canary
+    assert distance(head.rows(features_of_wrong_order(head, features), (x, y)), want) > 1e-2  # canary
 
 
 def features_of_wrong_order(head, features):
@@ -94,30 +94,36 @@ def features_of_wrong_order(head, features):
 def test_collapsed_scores_are_products_with_the_rows():
     head, x, y = small_head(), grid(5), grid(4, object_px=20.0)
     learnt = head.maps(maps())
-    rows = head.rows(learnt, x, y)
+    rows = head.rows(learnt, (x, y))
     gains = head.gains(rows)
     weight = torch.randn(2, 10, generator=generator(), dtype=torch.float64)
     want = ((rows * gains) @ weight[:, :, None]).view(2, 4, 5)
-    got = head.scores(learnt, x, y, weight * gains[:, 0])
+    larger = 1.1 * x, y + 3.0
+    scores = head.scores(learnt, [larger, (x, y)], weight * gains[:, 0])
+    assert scores.shape == (2, 2, 4, 5)
+    got = scores[:, 1]
     assert distance(got, want) < 1e-8
-    assert distance(got.flip(2), want) > 1e-2 and distance(head.scores(learnt, x, y, weight), want) > 1e-2
+    assert distance(scores[:, 0], ((head.rows(learnt, larger) * gains) @ weight[:, :, None]).view(2, 4, 5)) < 1e-8
+    assert distance(got.flip(2), want) > 1e-2 and distance(scores[:, 0], want) > 1e-2
+    assert distance(head.scores(learnt, [(x, y)], weight)[:, 0], want) > 1e-2
     for layer in head.linear:
         torch.nn.init.zeros_(layer.bias)
-    assert distance(head.scores(learnt, x, y, weight * gains[:, 0]), want) > 1e-2  # the bias counts
+    assert distance(head.scores(learnt, [(x, y)], weight * gains[:, 0])[:, 0], want) > 1e-2  # the bias counts
 
 
 def test_gains_bring_every_column_to_rms_one_in_every_frame():
-    head = small_head()
-    rows = torch.randn(2, 50, 10, generator=generator(), dtype=torch.float64) * torch.logspace(-2, 2, 10)
-    gains = head.gains(rows, last=torch.ones(2, 1, 10))
-    assert torch.allclose((rows * gains).square().mean(1), torch.ones(2, 10, dtype=torch.float64))
-    samples, plain = head.first(iter([rows, 3 * rows.flip(1)]))
+    head, first, second, at = small_head(), maps(), maps(seed=5), (grid(4), grid(3))
+    rows, others = (head.rows(m, at) for m in (head.maps(first), head.maps(second)))
+    (samples,), gains = head.later(head.maps(second), at, torch.ones(2, 1, 10))
+    assert torch.equal(samples, others * gains)  # whatever the gains were before
+    assert torch.allclose(samples.square().mean(1), torch.ones(2, 10, dtype=torch.float64))
+    (mean,), plain = head.first(iter([head.maps(first), head.maps(second)]), at)
     assert torch.equal(plain, head.gains(rows))
-    assert distance(samples, (rows + rows.flip(1)) * gains / 2) < 1e-12  # each copy by its own RMS
+    assert distance(mean, (rows * plain + samples) / 2) < 1e-12  # each copy by its own RMS
     assert torch.isfinite(head.gains(torch.zeros(1, 4, 10))).all()
     for maker in (head, PooledSamples(TAPS, [(1, 1), (1, 1)])):
         with pytest.raises(ShapeError, match="first"):
-            maker.first(iter([]))
+            maker.first(iter([]), at)
     with pytest.raises(ShapeError, match="2 maps"):
         PooledHead(TAPS, bins=[(1, 1)], channels=(1, 1))
 
@@ -131,7 +137,7 @@ def test_gradients_through_the_head_and_the_solver():
     def loss(first, second, *parameters):
         state = dict(zip(dict(head.named_parameters()), parameters, strict=True))
         rows = [
-            torch.func.functional_call(_Rows(head), {f"head.{k}": v for k, v in state.items()}, (m, x, y))
+            torch.func.functional_call(_Rows(head), {f"head.{k}": v for k, v in state.items()}, (m, (x, y)))
             for m in ((first, other[1]), (second, other[1]))
         ]
         train, test = (r * head.gains(r) for r in rows)
@@ -154,8 +160,8 @@ class _Rows(torch.nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, features, x, y):
-        return self.head.rows(self.head.maps(features), x, y)
+    def forward(self, features, at):
+        return self.head.rows(self.head.maps(features), at)
 
 
 # --- sweeps ---------------------------------------------------------------------------------------
@@ -171,11 +177,11 @@ def test_sweeps_go_from_the_last_solution_to_the_exact_one():
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-10
     assert distance(start, exact) > 0.5  # canary
     model = RidgeLocator(RidgeConfig(0.5, interval=9, sweeps=2), label)
-    model.fit(samples[None].clone())
+    model.fit([samples[None]])
     assert distance(model.weight[0], exact) < 1e-12  # the first frame exactly
-    model.update(samples[None].flip(1), [0], [0.5])
+    model.update([samples[None].flip(1)], [0], [0.5])
     assert distance(model.weight[0], exact) < 1e-12  # not due
-    model.update(samples[None].flip(1), [0], [0.0], at_once=[0])
+    model.update([samples[None].flip(1)], [0], [0.0], at_once=[0])
     mixed = (samples + samples.flip(0)) / 2
     assert distance(model.weight[0], swept(mixed, label, 0.5, exact, 2)) < 1e-12
 
@@ -185,10 +191,10 @@ def test_the_first_frame_keeps_its_share_for_good():
     first, second, third = (torch.randn(1, 8, 3, generator=random, dtype=torch.float64) for _ in range(3))
     label = torch.rand(8, generator=random, dtype=torch.float64)
     model = RidgeLocator(RidgeConfig(0.5, interval=1, first_share=0.5), label)
-    model.fit(first.clone())
-    model.update(second, [0], [0.6])  # .4 of the first is left, brought back to .5
+    model.fit([first])
+    model.update([second], [0], [0.6])  # .4 of the first is left, brought back to .5
     assert distance(model.weight[0], ops.ridge_solve((first + second)[0] / 2, label, 0.5)) < 1e-12
-    model.update(third, [0], [0.2])
+    model.update([third], [0], [0.2])
     mixed = 0.8 * (first + second) / 2 + 0.2 * third
     mixed = mixed.lerp(first, 0.1 / 0.6)
     assert distance(model.weight[0], ops.ridge_solve(mixed[0], label, 0.5)) < 1e-12
@@ -272,7 +278,7 @@ def test_the_caller_can_train_both():
     want = torch.rand(2, 12, generator=generator())
 
     def loss():
-        rows = head.rows(head.maps(features), x, y)
+        rows = head.rows(head.maps(features), (x, y))
         rows = rows * head.gains(rows)
         scores = (rows @ ops.ridge_solve(rows.flip(1), want, 0.1)[:, :, None])[:, :, 0]
         boxes = BOXES.float()

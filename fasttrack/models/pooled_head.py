@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from fasttrack import ops
 from fasttrack.errors import ShapeError
 from fasttrack.models.blocks import ConvBlock, start_weights_
+from fasttrack.models.pooled_samples import Grid, filter_scores
+from fasttrack.models.ridge_locator import solve_rows
 from fasttrack.vision.features.networks import Tap
 
 __all__ = ["PooledHead"]
@@ -61,47 +63,50 @@ class PooledHead(nn.Module):
         """Learnt maps (T, C, H, W) of those of the backbone, of unchanged size."""
         return tuple(convs(x) for convs, x in zip(self.convs, maps, strict=True))
 
-    def rows(self, maps: Sequence[Tensor], boxes_x: Tensor, boxes_y: Tensor) -> Tensor:
-        """(T, Gy·Gx, D) samples of a grid of RoIs, not yet scaled; intervals (T, G, 2) in patch px (edges)."""
+    def rows(self, maps: Sequence[Tensor], grid: Grid) -> Tensor:
+        """(T, Gy·Gx, D) samples of a grid of RoIs, not yet scaled."""
         parts = []
-        for x, tap, bins, layer in zip(maps, self.taps, self.bins, self.linear, strict=True):
-            shift = tap.first_centre_px
-            pooled = ops.prroi_pool_grid(x, boxes_x - shift, boxes_y - shift, bins, 1 / tap.stride)
+        for feature, tap, bins, layer in zip(maps, self.taps, self.bins, self.linear, strict=True):
+            x, y = (boxes - tap.first_centre_px for boxes in grid)
+            pooled = ops.prroi_pool_grid(feature, x, y, bins, 1 / tap.stride)
             parts.append(layer(pooled.flatten(3).flatten(1, 2)))
         return torch.cat(parts, 2)
 
-    def gains(self, rows: Tensor, last: Tensor | None = None) -> Tensor:
-        """(T, 1, D) factor of every column: 1/RMS over the samples of these rows, whatever it was ``last``."""
+    def gains(self, rows: Tensor) -> Tensor:
+        """(T, 1, D) factor of every column: 1/RMS over the samples of these rows."""
         rms = rows.square().mean(1, keepdim=True).sqrt()
         return 1 / rms.clamp_min(torch.finfo(rows.dtype).eps)
 
-    def first(self, copies: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-        """Scaled samples and gains of the first frame, from the rows of its copies; the plain copy comes first."""
+    def first(self, copies: Iterable[Sequence[Tensor]], grid: Grid) -> tuple[tuple[Tensor], Tensor]:
+        """State (the data matrix) and gains of the first frame, from its copies' maps; the plain copy comes first."""
         total: Tensor | None = None
         count, plain = 0, torch.empty(0)
-        for rows in copies:
-            own = self.gains(rows)
-            scaled = rows * own
+        for maps in copies:
+            (scaled,), own = self.later(maps, grid)
             plain = own if total is None else plain
             total = scaled if total is None else total.add_(scaled)
             count += 1
         if total is None:
             raise ShapeError("PooledHead.first", "copies", "at least one", "none")
-        return total.div_(count), plain
+        return (total.div_(count),), plain
 
-    def scores(self, maps: Sequence[Tensor], boxes_x: Tensor, boxes_y: Tensor, weight: Tensor) -> Tensor:
-        """(T, Gy, Gx) scores ⟨row, weight⟩ of a grid of RoIs, without forming the rows; weight (T, D), with gains."""
-        total: Tensor | None = None
-        parts = weight.split([layer.out_features for layer in self._layers()], 1)
-        for x, tap, (p, q), layer, part in zip(maps, self.taps, self.bins, self._layers(), parts, strict=True):
-            shift = tap.first_centre_px
-            rois = ops.prroi_grid_rois(boxes_x - shift, boxes_y - shift)
-            filters = (part @ layer.weight).view(len(part), -1, p, q)
-            scores = ops.prroi_filter_score(x, rois, filters, 1 / tap.stride).view(len(part), -1)
-            scores = scores + (part @ layer.bias)[:, None]
-            total = scores if total is None else total + scores
-        assert total is not None
-        return total.view(len(weight), boxes_y.shape[1], boxes_x.shape[1])
+    def later(self, maps: Sequence[Tensor], grid: Grid, gains: Tensor | None = None) -> tuple[tuple[Tensor], Tensor]:
+        """State (the data matrix) and gains of a frame: its own, whatever they were before."""
+        rows = self.rows(maps, grid)
+        own = self.gains(rows)
+        return (rows * own,), own
 
-    def _layers(self) -> list[nn.Linear]:
-        return [layer for layer in self.linear if isinstance(layer, nn.Linear)]
+    def solve(self, state: Sequence[Tensor], label: Tensor, ridge: float, weight: Tensor | None, sweeps: int) -> Tensor:
+        """The solution (D,) for the state of one target."""
+        return solve_rows(state, label, ridge, weight, sweeps)
+
+    def scores(self, maps: Sequence[Tensor], grids: Sequence[Grid], weight: Tensor) -> Tensor:
+        """(T, S, Gy, Gx) scores ⟨row, weight⟩ of S grids of RoIs, without forming rows; weight (T, D), with gains."""
+        layers = [layer for layer in self.linear if isinstance(layer, nn.Linear)]
+        parts = weight.split([layer.out_features for layer in layers], 1)
+        filters = [
+            (part @ layer.weight).view(len(part), -1, p, q)
+            for part, layer, (p, q) in zip(parts, layers, self.bins, strict=True)
+        ]
+        constant = sum((part @ layer.bias for part, layer in zip(parts, layers, strict=True)), weight.new_zeros(()))
+        return filter_scores(maps, self.taps, grids, filters) + constant[:, None, None, None]

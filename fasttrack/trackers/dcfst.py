@@ -48,7 +48,7 @@ class DCFST(Tracker):
         self._prior = window.clamp_min(c.window_floor) if c.window_clamped else raised
         self._far = self._grid.beyond(c.hard_distance * c.side_px)
         self._gains = torch.empty(0)
-        self._model = RidgeLocator(c.learning(), self._grid.gaussian(c.label_sigma).flatten())
+        self._model = RidgeLocator(c.learning(), self._grid.gaussian(c.label_sigma).flatten(), self._samples.solve)
 
     def _learnt(self, file: HeadFile | None) -> tuple[PooledSamples | PooledHead, str]:
         """What makes samples of the backbone's maps, and what to say about it."""
@@ -65,22 +65,20 @@ class DCFST(Tracker):
     def _start(self, scene: Scene, boxes: list[Box]) -> None:
         windows = [self._window(box) for box in boxes]
         patches = scene.sample([[w] for w in windows], range(len(boxes)))
-        x, y = self._grid.intervals(boxes)
         maps = self._backbone(patches)
         if self._refiner is not None:
             self._refiner.start(maps, _in_patches(windows, boxes))
         copies = augmented(patches)[1:] if self.config.augment else []
         every = itertools.chain([maps], (self._backbone(copy) for copy in copies))  # one at a time: they are large
-        rows = (self._samples.rows(self._samples.maps(m), x, y) for m in every)
-        samples, self._gains = self._samples.first(rows)
-        self._model.fit(samples)
+        state, self._gains = self._samples.first((self._samples.maps(m) for m in every), self._grid.intervals(boxes))
+        self._model.fit(state)
 
     def _locate(self, scene: Scene, boxes: list[Box]) -> list[Found]:
         windows = [self._window(box) for box in boxes]
         maps = self._backbone(scene.sample([[w] for w in windows], range(len(boxes))))
         own, weight = self._samples.maps(maps), self._model.weight * self._gains[:, 0]
-        grids = (self._grid.intervals(boxes, factor) for factor in self._pyramid.factors)
-        scores = torch.stack([self._samples.scores(own, x, y, weight) for x, y in grids], 1)
+        grids = [self._grid.intervals(boxes, factor) for factor in self._pyramid.factors]
+        scores = self._samples.scores(own, grids, weight)
         cells = [[self._grid.cells(w)] * len(self._pyramid.factors) for w in windows]
         places = localise(scores, cells, (1, 1), 1, self._prior, self._pyramid.penalties)
         found = [replace(p, box=self._pyramid.box(p, box)) for p, box in zip(places, boxes, strict=True)]
@@ -105,19 +103,18 @@ class DCFST(Tracker):
         if not seen:
             return
         maps = self._samples.maps(self._backbone(scene.sample([[self._window(boxes[k])] for k in seen], seen)))
-        rows = self._samples.rows(maps, *self._grid.intervals([boxes[k] for k in seen]))
-        gains = self._samples.gains(rows, self._gains[seen])
-        self._gains[seen] = gains
-        samples = rows.mul_(gains)
-        hard = self._hard(samples, seen)
+        grid = self._grid.intervals([boxes[k] for k in seen])
+        state, self._gains[seen] = self._samples.later(maps, grid, self._gains[seen])
+        hard = self._hard(maps, grid, seen)
         rates = [self.config.hard_rate if k in hard else self.config.rate for k in seen]
-        self._model.update(samples, seen, [rate for rate in rates if rate is not None], hard)
+        self._model.update(state, seen, [rate for rate in rates if rate is not None], hard)
 
-    def _hard(self, samples: Tensor, seen: list[int]) -> list[int]:
+    def _hard(self, maps: tuple[Tensor, ...], grid: tuple[Tensor, Tensor], seen: list[int]) -> list[int]:
         """Targets with a distractor: a sample far from the target that the model scores high."""
         if self.config.hard_rate == self.config.rate:
             return []
-        worst = self._model.scores(samples, seen)[:, self._far].amax(1).tolist()
+        weight = self._model.weight[seen] * self._gains[seen, 0]
+        worst = self._samples.scores(maps, [grid], weight).flatten(1)[:, self._far].amax(1).tolist()
         return [k for k, score in zip(seen, worst, strict=True) if score > self.config.hard_score]
 
     def _keep(self, targets: list[int]) -> None:
