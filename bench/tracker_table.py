@@ -44,10 +44,22 @@ VARIANTS = {
     "crt th=0 a=0": Variant("crt", {"threshold": 0.0, "a": 0.0}),
     **{f"crt {w}x{h}": Variant("crt", {"patch_width": w, "patch_height": h}) for w, h in ((7, 5), (5, 3), (3, 3))},
     "kcf linear": Variant("kcf", {"kernel": "linear"}),
+    "kcf vgg-m/conv1": Variant("kcf", {"features": "vgg-m/conv1"}),
+    "kcf resnet18/conv1": Variant("kcf", {"features": "resnet18/conv1"}),
     "kcf one size": Variant("kcf", {"scale_levels": 1}),
     "dcfst released": Variant("dcfst", {"variant": "released"}),
     "dcfst one size": Variant("dcfst", {"scale_levels": 1}),
     "dcfst not augmented": Variant("dcfst", {"augment": False}),
+    **{f"drvt {mode}": Variant("drvt", {"mode": mode}) for mode in ("cf", "cnn")},
+    "drvt cf linear": Variant("drvt", {"mode": "cf", "kernel": "linear"}),
+    "drvt linear": Variant("drvt", {"kernel": "linear"}),
+    **{f"dslt {loss}": Variant("dslt", {"loss": loss}) for loss in ("square", "focal", "shrinkage-original")},
+    "dslt released": Variant("dslt", {"variant": "released"}),
+    **{
+        f"dlst {ablation}": Variant("dlst", {"ablation": ablation})
+        for ablation in ("no-localisation", "fully-connected", "only-estimated-location")
+    },
+    "dlst released": Variant("dlst", {"variant": "released"}),
 }
 
 

@@ -47,8 +47,10 @@ class Clip:
         if self.seen[k]:
             x, y = self.path[k]
             w, h = self.size
-            rows = slice(max(y, 0), max(min(y + h, image.shape[0]), 0))
-            cols = slice(max(x, 0), max(min(x + w, image.shape[1]), 0))
+            rows, cols = (
+                slice(min(max(at, 0), limit), min(max(at + n, 0), limit))
+                for at, n, limit in ((y, h, image.shape[0]), (x, w, image.shape[1]))
+            )
             image[rows, cols] = self.target[rows.start - y : rows.stop - y, cols.start - x : cols.stop - x]
         return image.round().astype(np.uint8)
 

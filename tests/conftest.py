@@ -46,6 +46,14 @@ def data() -> Path:
     return data_root()
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory) -> dict:
+    """Options of every tracker at a size for tests, on made weights."""
+    from small_trackers import small_options
+
+    return small_options(tmp_path_factory.mktemp("weights"))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """gradgradcheck draws its output gradients from the global generator: the same draw in every run."""

@@ -1,4 +1,4 @@
-"""Made patches and VGG-16 files in every format, and an independent forward pass: for the tests of vision."""
+"""Made patches, networks, VGG-16 files in every format, and an independent forward pass: for the tests of vision."""
 
 import struct
 
@@ -7,11 +7,30 @@ import torch
 from safetensors.torch import save_file
 from scipy.io import savemat
 
-from fasttrack.vision.architectures import VGG16
+from fasttrack.vision.architectures import CONVENTIONS, VGG16
+
+INPUT = CONVENTIONS["torchvision"]
 
 
 def noise(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 255
+
+
+def made(arch, seed=0):
+    """A state dict with torchvision's keys: convolutions, their biases, and batch norms with all four rows at work."""
+    random = torch.Generator().manual_seed(seed)
+    state = {}
+    for layer in arch.layers:
+        rows, fan_in = layer.shape[0], layer.shape[1] * layer.shape[2] * layer.shape[3]
+        state[f"{layer.key}.weight"] = torch.randn(layer.shape, generator=random) * (2 / fan_in) ** 0.5
+        if layer.norm:
+            state[f"{layer.norm}.weight"] = 0.5 + torch.rand(rows, generator=random)
+            state[f"{layer.norm}.bias"] = 0.1 * torch.randn(rows, generator=random)
+            state[f"{layer.norm}.running_mean"] = 0.1 * torch.randn(rows, generator=random)
+            state[f"{layer.norm}.running_var"] = 0.5 + torch.rand(rows, generator=random)
+        else:
+            state[f"{layer.key}.bias"] = 0.1 * torch.randn(rows, generator=random)
+    return state
 
 
 def made_tensors(count, seed=0):

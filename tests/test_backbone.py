@@ -2,17 +2,16 @@
 
 import pytest
 import torch
-from made_weights import noise
+from made_weights import INPUT, made, noise
 from torch.nn import functional as F
 
 from fasttrack import ops
 from fasttrack.errors import DtypeError, ShapeError, UnknownName, WeightsError
-from fasttrack.vision.architectures import ARCHITECTURES, CONVENTIONS
+from fasttrack.vision.architectures import ARCHITECTURES
 from fasttrack.vision.converters import import_weights, inspect_weights
 from fasttrack.vision.features.backbone import Backbone
 from fasttrack.vision.features.networks import NETWORKS
 
-INPUT = CONVENTIONS["torchvision"]
 LAST = {
     "vgg16": "conv-13",
     "vgg16-pools": "conv-13",
@@ -21,23 +20,6 @@ LAST = {
     "resnet50": "layer3",
     "squeezenet": "fire9",
 }
-
-
-def made(arch, seed=0):
-    """A state dict with torchvision's keys: convolutions, their biases, and batch norms with all four rows at work."""
-    random = torch.Generator().manual_seed(seed)
-    state = {}
-    for layer in arch.layers:
-        rows, fan_in = layer.shape[0], layer.shape[1] * layer.shape[2] * layer.shape[3]
-        state[f"{layer.key}.weight"] = torch.randn(layer.shape, generator=random) * (2 / fan_in) ** 0.5
-        if layer.norm:
-            state[f"{layer.norm}.weight"] = 0.5 + torch.rand(rows, generator=random)
-            state[f"{layer.norm}.bias"] = 0.1 * torch.randn(rows, generator=random)
-            state[f"{layer.norm}.running_mean"] = 0.1 * torch.randn(rows, generator=random)
-            state[f"{layer.norm}.running_var"] = 0.5 + torch.rand(rows, generator=random)
-        else:
-            state[f"{layer.key}.bias"] = 0.1 * torch.randn(rows, generator=random)
-    return state
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,17 @@ def test_demo_writes_its_files_and_a_line_of_figures(oracle, tmp_path, capsys):
     assert said[0].endswith(" FPS") and said[1] == f"  wrote {folder / 'overlay.mp4'}"
 
 
+def test_demo_shows_the_response_map(tmp_path):
+    words = ["demo", "--tracker", "mosse", "--frames", "8", "--quiet", "--out"]
+    plain, shown = tmp_path / "plain", tmp_path / "shown"
+    assert main([*words, str(plain)]) == 0 and main([*words, str(shown), "--response"]) == 0
+    before, after = (read_video(folder / "overlay.mp4") for folder in (plain, shown))
+    changed = [abs(a.astype(int) - b).mean() for a, b in zip(before, after, strict=True)]
+    assert changed[0] < 1 and min(changed[1:]) > 1  # the first frame is not searched
+    places = [[(row["x"], row["y"]) for row in table(folder / "boxes.csv")] for folder in (plain, shown)]
+    assert places[0] == places[1]
+
+
 def test_demo_figures_are_computed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fasttrack, "create_tracker", lambda name: Oracle(shift=0.25), raising=False)
     assert main(["demo", "--out", str(tmp_path), "--frames", "10", "--quiet"]) == 0

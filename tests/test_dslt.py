@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 from clips import Clip, ious, line, standing
-from made_weights import noise
-from test_backbone import INPUT, made
-from torch.nn.functional import avg_pool2d
+from made_weights import INPUT, made, noise
+from torch.nn.functional import avg_pool2d, conv2d
 
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.geometry import Box
@@ -34,10 +33,10 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def quick(folder):
+@pytest.fixture
+def quick(small):
     """Options of a small DSLT on made weights."""
-    return {"backbone_options": {"weights": folder / "resnet18.pth", "convention": INPUT}, "crop_px": 100.0, **QUICK}
+    return small["dslt"]
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +131,6 @@ def test_history_is_bounded(clip, quick):
     assert len(tracker._targets[0].model.problem) == 3
 
 
-def test_huge_tiny_thin_and_border_targets(clip, quick):
-    for box in ((0.0, 0.0, 400.0, 300.0), (10.0, 10.0, 1.0, 1.0), (10.0, 10.0, 1.0, 30.0), (190.0, 140.0, 40.0, 40.0)):
-        for result in follow(clip, quick, box, 3):
-            assert np.isfinite(result.box.as_tuple()).all()
-    flat = [np.full((40, 50), 128, np.uint8)] * 3
-    for result in create_tracker("dslt", **quick).run(flat, (10.0, 10.0, 12.0, 12.0)):
-        assert np.isfinite(result.box.as_tuple()).all()
-
-
 @pytest.mark.parametrize("backbone", ["vgg16", "vgg16-pools"])
 def test_the_papers_maps_on_made_weights(clip, folder, backbone):
     """conv4_3 and conv5_3: of one stride as released, or the deep one upsampled as the paper draws it."""
@@ -222,6 +212,26 @@ def test_layers_of_one_stride_are_the_networks_own(folder):
         LayerStack("vgg16", names, **options)(noise(1, 3, 3, 60))
     with pytest.raises(RangeError, match="stride must be at least 1 px"):
         LayerStack("vgg16", names, stride=0, **options)
+    for side in (0, 2):
+        with pytest.raises(RangeError, match="side"):
+            LayerStack("vgg16", names, side=side, **options)
+
+
+def test_neighbourhoods_make_a_larger_reduction(folder):
+    """A 1×1 reduction of what a cell's neighbourhood has is a 3×3 one with a border of zeros, as the authors' is."""
+    options = {"weights": folder / "vgg16.pth", "convention": INPUT}
+    patches, names = noise(2, 3, 41, 52), ("conv-6", "conv-7")
+    alone, stack = LayerStack("vgg16", names, **options), LayerStack("vgg16", names, side=3, **options)
+    assert stack.sizes == tuple(9 * n for n in alone.sizes)
+    for own, maps, channels in zip(
+        stack(patches).split(stack.sizes, 1), alone(patches).split(alone.sizes, 1), alone.sizes, strict=True
+    ):
+        kernel = noise(5, channels, 3, 3)
+        wanted = conv2d(maps, kernel, padding=1)
+        reduced = torch.einsum("dk,nkhw->ndhw", kernel.flatten(1), own)
+        assert torch.allclose(reduced, wanted, atol=1e-4 * float(wanted.abs().max()))
+        turned = torch.einsum("dk,nkhw->ndhw", kernel.transpose(2, 3).flatten(1), own)
+        assert not torch.allclose(turned, wanted, atol=1e-2 * float(wanted.abs().max()))  # canary
 
 
 LEARNING = FusedConfig(

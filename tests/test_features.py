@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from made_weights import noise, relative
+from made_weights import INPUT, made, noise, relative
 from safetensors.torch import save_file
 
 from fasttrack import ops
 from fasttrack.errors import ArgumentError, DtypeError, RangeError, ShapeError, UnknownName, WeightsError
+from fasttrack.vision.architectures import VGG_M
 from fasttrack.vision.features import Feature, create, list_features
 from fasttrack.vision.features.color_names import TERMS, ColorNames, built_in_table, load_table
 
@@ -15,10 +16,13 @@ from fasttrack.vision.features.color_names import TERMS, ColorNames, built_in_ta
 
 
 def test_registry():
-    assert list_features() == (
+    own, of_networks = list_features()[:10], list_features()[10:]
+    assert own == (
         "hog", "cn", "hog+cn", "rgb", "grey", "conv-2", "conv-4", "conv-7", "conv-10", "conv-13",
     )  # fmt: skip
-    with pytest.raises(UnknownName, match=r"one of hog, cn, .*conv-13, got 'sift'"):
+    assert of_networks[:4] == ("vgg-m/conv1", "vgg-m/conv2", "vgg-m/conv3", "resnet18/conv1")
+    assert of_networks[-1] == "squeezenet/fire9"
+    with pytest.raises(UnknownName, match=r"one of hog, cn, .*conv-13, vgg-m/conv1, .*, got 'sift'"):
         create("sift")
     with pytest.raises(ArgumentError, match="option must be one of stride, table, color_gain, got 'gain'"):
         create("hog+cn", gain=2)
@@ -63,6 +67,28 @@ def test_an_impulse_changes_its_own_cell_alone(name, stride):
         patch[0, :, row, col] = torch.tensor([255.0, 0.0, 0.0])
         changed = (feature(patch) != feature(flat)).any(1)[0].nonzero().tolist()
         assert changed == [[row // stride, col // stride]]
+
+
+# --- networks ------------------------------------------------------------------------------------------------
+
+
+def test_an_output_of_a_network_comes_at_the_scale_of_hog(tmp_path):
+    torch.save(made(VGG_M), tmp_path / "vgg-m.pth")
+    options = {"weights": tmp_path / "vgg-m.pth", "convention": INPUT}
+    feature, patches = create("vgg-m/conv1", **options), noise(2, 3, 63, 80)
+    assert isinstance(feature, Feature) and feature.needs_fit and "vgg-m.pth" in feature.weights_note
+    assert (feature.name, feature.stride, feature.channels) == ("vgg-m/conv1", 2, 96)
+    raw = feature(patches)
+    assert raw.shape == (2, 96, 31, 40)
+    feature.fit(patches[:1])
+    assert float(feature(patches[:1]).square().mean().sqrt()) == pytest.approx(feature.typical_rms, rel=1e-4)
+    assert relative(feature(patches) / feature(patches).max(), raw / raw.max()) < 1e-5
+    assert torch.equal(feature.fork()(patches), raw)  # not fitted
+    assert create("vgg-m/conv1", stride=4, **options)(patches).shape == (2, 96, 15, 20)
+    with pytest.raises(RangeError, match="rms must be a number > 0"):
+        create("vgg-m/conv1", rms=0.0, **options)
+    with pytest.raises(ArgumentError, match=r"option must be one of stride, rms, weights, .*, got 'gain'"):
+        create("vgg-m/conv1", gain=2)
 
 
 # --- colour --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from fasttrack.errors import ArgumentError, OutputError
 from fasttrack.geometry import Box
 from fasttrack.video import Frame, OverlaySink, SheetSink
 from fasttrack.video.draw import COLOURS, LOST_COLOUR, annotate, fit, text_size
+from fasttrack.video.heat import heated
 from fasttrack.video.sheet import spread
 
 BOX = Box(40, 30, 50, 60)
@@ -84,6 +85,31 @@ def test_fit_letterboxes():
     fitted = fit(np.full((50, 100, 3), 200, np.uint8), 60, 60)
     assert fitted.shape == (60, 60, 3)
     assert (fitted[15:45] == 200).all() and (fitted[:15] == 0).all() and (fitted[45:] == 0).all()
+
+
+def test_a_response_map_lies_on_its_region():
+    """The hottest pixel is the middle of the highest cell; nothing outside the region changes."""
+    values = np.zeros((6, 8), np.float32)
+    values[2, 5] = 3.0
+    image, region = grey(), Box(32, 24, 80, 60)  # cells of 10 px
+    shown = heated(image, [(values, region)])
+    inside = np.zeros(image.shape[:2], bool)
+    inside[24:84, 32:112] = True
+    assert (shown[~inside] == 128).all() and (shown[inside] != 128).any(1).all()
+    heat = shown[:, :, 0].astype(int) - shown[:, :, 2]
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    assert abs(row + 0.5 - (24 + 25)) < 4 and abs(column + 0.5 - (32 + 55)) < 4
+    assert (image == 128).all()
+
+
+def test_response_maps_that_reach_outside_are_flat_or_not_numbers():
+    for values in (np.zeros((4, 4)), np.full((4, 4), np.nan), np.array([[0.0, np.inf], [1.0, -np.inf]])):
+        shown = heated(grey(), [(values.astype(np.float32), Box(-50, -20, 120, 90))])
+        assert (shown[75:, 75:] == 128).all() and (shown[:65, :65] != 128).any()
+    assert (heated(grey(), [(np.ones((3, 3), np.float32), Box(500, 500, 20, 20))]) == 128).all()
+    low, high = np.zeros((2, 2), np.float32), np.array([[0, 0], [0, 1]], np.float32)
+    both = [heated(grey(), maps) for maps in ([(low, BOX), (high, BOX)], [(high, BOX), (low, BOX)])]
+    assert (both[0] == both[1]).all() and (both[0] != heated(grey(), [(low, BOX)])).any()
 
 
 # --- video --------------------------------------------------------------------------------------

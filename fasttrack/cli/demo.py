@@ -37,6 +37,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--tracker", default="crt", metavar="NAME", help="which tracker (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=200, metavar="N", help="length (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another city (default: %(default)s)")
+    parser.add_argument("--response", action="store_true", help="lay the response map over the pictures")
     parser.add_argument("--quiet", action="store_true", help="print the line of figures only")
     parser.set_defaults(run=run)
 
@@ -81,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
         frames = iter(source)
         first = next(frames, None)
         if first is not None:
-            loop.run(first, frames, tracker, source.truth[:1], sinks(), outputs, progress, keep, tally)
+            paint = loop.response_painter(tracker) if args.response else None
+            loop.run(first, frames, tracker, source.truth[:1], sinks(), outputs, progress, keep, tally, paint)
     if interrupt.signal is None:
         _report(overlaps(found, source.truth), tally, args, paths, tracker.weights_note)
     return interrupt.exit_code

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from fasttrack.geometry import Box
     from fasttrack.video import Frame, Sink, Source, TrackResult
 
-__all__ = ["Given", "Interrupt", "Outputs", "Tally", "interruptible", "run"]
+__all__ = ["Given", "Interrupt", "Outputs", "Tally", "interruptible", "response_painter", "run"]
 
 View = Callable[["Frame", Sequence["TrackResult"]], bool]
+Paint = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 
 
 class Tracker(Protocol):
@@ -158,6 +159,7 @@ def run(
     progress: Progress,
     view: View | None = None,
     tally: Tally | None = None,
+    paint: Paint | None = None,
 ) -> Tally:
     """Track through the frames, writing each result before the next frame is read.
 
@@ -171,6 +173,7 @@ def run(
         progress: is told of each frame.
         view: shows a frame; False ends the run.
         tally: filled as the run goes, so that the caller has it whatever ends the run.
+        paint: changes the picture that sinks and view get, once the tracker has seen it.
     """
     sums = Tally() if tally is None else tally
     sums.lost = [0] * len(boxes)
@@ -190,11 +193,24 @@ def run(
         found = tracker.update(frame.image)
         sums.update_s += time.perf_counter() - before
         results = found if isinstance(found, list) else [found]
+        if paint is not None:
+            frame = replace(frame, image=paint(frame.image))
         _emit(sums, frame, results, outputs.sinks, began)
         progress.step()
         if view is not None and not view(frame, results):
             break
     return sums
+
+
+def response_painter(tracker: Any) -> Paint:
+    """Lays the response maps of the tracker's last update over a frame."""
+    from fasttrack.video.heat import heated
+
+    def paint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        seen = [response for response in tracker.responses if response is not None]
+        return heated(image, [(response.map.float().cpu().numpy(), response.region) for response in seen])
+
+    return paint
 
 
 def _emit(sums: Tally, frame: Frame, results: Sequence[TrackResult], sinks: Sequence[Sink], began: float) -> None:

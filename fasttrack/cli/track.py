@@ -70,6 +70,7 @@ def add_parser(commands: Any) -> None:
     out.add_argument("--mot", metavar="FILE", help="MOTChallenge text (frame, id and corner 1-based)")
     out.add_argument("--sheet", metavar="FILE", help="contact sheet (.png .jpg)")
     out.add_argument("--sheet-frames", type=int, default=12, metavar="N", help="frames on it (default: %(default)s)")
+    out.add_argument("--response", action="store_true", help="lay the response map over the pictures of all of these")
     out.add_argument("--show", action="store_true", help="live window (space: pause, q: quit)")
     flow = parser.add_argument_group("run")
     flow.add_argument("--start", type=int, default=0, metavar="N", help="skip the first N frames")
@@ -122,7 +123,8 @@ def _track(
                     stack.callback(window.close)
                     view = window.show
 
-                loop.run(first, rest, tracker, boxes, _sinks(args, source), outputs, progress, view, tally)
+                paint = loop.response_painter(tracker) if args.response else None
+                loop.run(first, rest, tracker, boxes, _sinks(args, source), outputs, progress, view, tally, paint)
         finally:
             progress.close()
             if tally.frames and not args.quiet:

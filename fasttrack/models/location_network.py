@@ -12,7 +12,9 @@ from fasttrack.errors import ShapeError
 from fasttrack.geometry import Window
 from fasttrack.models.online_classifier import ClassifierConfig, OnlineClassifier
 from fasttrack.vision.features.networks import Tap
+from fasttrack.vision.fusion import cell_window
 from fasttrack.vision.labels import hann_window
+from fasttrack.vision.localise import Response
 
 __all__ = ["LocationNetwork"]
 
@@ -96,6 +98,10 @@ class LocationNetwork(OnlineClassifier):
         right, down = ((k + 0.5) / self.upsample + shift for k in (column, row))
         x, y = window.cell_to_frame(right, down, self.tap.stride)
         return x, y, float(heat[row, column])
+
+    def response(self, heat: Tensor, window: Window) -> Response:
+        """One map of :meth:`heat` with its place in the frame."""
+        return Response(heat, cell_window(window, self.tap, 0, self.cells[1]), (1, 1), 1 / self.upsample)
 
     def cell(self, window: Window, x: float, y: float) -> tuple[float, float]:
         """(column, row) in cells of a frame position."""

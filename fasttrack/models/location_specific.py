@@ -14,6 +14,7 @@ from fasttrack.models.box_regressor import BoxRegressor
 from fasttrack.models.location_network import LocationNetwork
 from fasttrack.models.online_classifier import ClassifierConfig, OnlineClassifier, SampleMemory
 from fasttrack.vision.features.networks import Tap
+from fasttrack.vision.localise import Response
 from fasttrack.vision.sampling import Spread, as_tensor, draw, draw_by_overlap
 
 __all__ = ["LocationSpecificConfig", "LocationSpecificTarget", "Samples"]
@@ -106,7 +107,6 @@ class LocationSpecificTarget:
     Args:
         config: every number.
         box: the target in its first frame.
-        frame: (width, height) of that frame, px.
         channels: of the features of a box, which have ``cells`` × ``cells``.
         cells: see ``channels``.
         tap: features of a search region, whose maps have ``region_cells``.
@@ -114,6 +114,7 @@ class LocationSpecificTarget:
 
     Attributes:
         box: where the target was last found, before box regression.
+        response: what the location network saw in the last search; None without one.
 
     Source: Yang et al. 2017 (DLST).
     """
@@ -141,6 +142,7 @@ class LocationSpecificTarget:
         self._positives, self._negatives = SampleMemory(c.long_frames), SampleMemory(c.short_frames)
         self._regions, self._centres = SampleMemory(c.long_frames), SampleMemory(c.long_frames)
         self._range, self._age, self._gain = c.search, 0, 1.0
+        self.response: Response | None = None
 
     # --- where to look and to learn --------------------------------------------------------------
 
@@ -152,7 +154,9 @@ class LocationSpecificTarget:
         """(candidates, 4) boxes around the last place and the one that the search region's (1, C, H, W) maps show."""
         c, centres = self.config, [self.box]
         if c.ablation != "no-localisation":
-            x, y, score = self.locator.place(self.locator.heat(maps)[0], window)
+            heat = self.locator.heat(maps)[0]
+            self.response = self.locator.response(heat, window)
+            x, y, score = self.locator.place(heat, window)
             place = Box.from_center(x, y, self.box.w, self.box.h) if score >= c.threshold else self.box
             centres = [place] if c.ablation == "only-estimated-location" else [self.box, place]
         spread = Spread(self._range, 1.0, gaussian=True, step=_SCALE)

@@ -28,7 +28,7 @@ def wide(tensor: Tensor) -> Tensor:
 
 def on_cpu(tensor: Tensor, name: str) -> str | None:
     """Why a CPU kernel cannot read ``tensor``, the argument ``name``; None when it can."""
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         return f"needs CPU tensors, got {name} on {tensor.device}"
     return "computes in float32, got float64" if tensor.dtype == torch.float64 else None
 

@@ -14,8 +14,8 @@ __all__ = ["Config"]
 
 # What the paper and the authors' code say differently; a field of Config that is None takes its variant's value.
 _VARIANTS: dict[str, dict[str, Any]] = {
-    "paper": {"label_sigma": 0.1, "shares": (1.0, 1.0)},
-    "released": {"label_sigma": 0.08, "shares": (0.8, 0.2)},
+    "paper": {"label_sigma": 0.1, "shares": (1.0, 1.0), "reduction": 1},
+    "released": {"label_sigma": 0.08, "shares": (0.8, 0.2), "reduction": 3},
 }
 
 
@@ -26,8 +26,8 @@ class Config:
     The paper's maps are ``backbone="vgg16", outputs=("conv-10", "conv-13"), object_cells=None`` (conv4_3 and conv5_3;
     "vgg16-pools" for conv5_3 upsampled). The default is a stand-in, whose weights are at hand more often.
 
-    Of the released code, its 3×3 reductions and its weight of the labels are not offered: reductions are the paper's
-    1×1, the weight is the paper's exp(y).
+    Of the released code, its weight (y·exp(1.6·y)/max)² of the labels is not offered: what it calls a gradient has the
+    sign of −|e|, so that no response is ever lowered; the loss stays the paper's, and Adam its β₁ = 0.9.
 
     Rates are the paper's, of maps of ``reference_rms``; every map is brought to RMS 1 and its rates with it.
     """
@@ -41,6 +41,7 @@ class Config:
     crop_px: float = 200.0  # a crop has at least the area of a square of this side, patch px; released
     region_width: int = 9  # width of train and search patch, object widths; released
     region_height: int = 5  # height of train and search patch, object heights; released
+    reduction: int | None = None  # side of the kernel that reduces the channels, cells; §3.3 1, released 3
     reduced: int = 128  # channels of each map after its reduction; §5.1
     shares: tuple[float, float] | None = None  # of the two reduced maps in their sum; §3.3 (1, 1), released (.8, .2)
     loss: str = "shrinkage"  # or "square" (L2), "focal" (L3), "shrinkage-original" (eq. 7 as printed); §3.2, §5.3
@@ -75,7 +76,7 @@ class Config:
                 object.__setattr__(self, name, value)
         _config.whole(self, 1, "region_width", "region_height", "reduced", "fit_steps", "update_steps", "history")
         _config.whole(self, 0, "seed")
-        _config.odd(self, "scale_levels")
+        _config.odd(self, "scale_levels", "reduction")
         _config.positive(self, "crop_px", "a", "label_sigma", "motion_sigma", "fit_loss", "init_std", "scale_step")
         _config.positive(self, "scale_penalty", "scale_region")
         if self.object_cells is not None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from fasttrack.errors import ArgumentError, BoxError, FrameError
 from fasttrack.geometry import Box
 from fasttrack.vision.crop import Scene
-from fasttrack.vision.localise import Found
+from fasttrack.vision.localise import Found, Response
 
 __all__ = ["SMALLEST_SIDE_PX", "Boxes", "Frame", "Result", "Tracker"]
 
@@ -56,9 +56,11 @@ class Tracker(ABC):
     name: ClassVar[str]
     lost_threshold: float  # a target whose score is not at least this is lost
     weights_note: str  # which network weights are at work, to be said beside every result ("" for none)
+    responses: list[Response | None]  # response map of every target in the last update; valid until the next
 
     def __init__(self) -> None:
         self.weights_note = ""
+        self.responses = []
         self._boxes: list[Box] = []
         self._many = False
 
@@ -72,7 +74,7 @@ class Tracker(ABC):
         image = checked_frame(f"{self.name}.init", frame)
         boxes, many = checked_boxes(f"{self.name}.init", box, image)
         self._start(Scene([image]), boxes)
-        self._boxes, self._many = boxes, many
+        self._boxes, self._many, self.responses = boxes, many, []
 
     def init_each(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> None:
         """Start on one target in each of T frames, of T videos that go on in lock-step (see ``run_lockstep``).
@@ -91,7 +93,7 @@ class Tracker(ABC):
                 raise ArgumentError(op, "boxes", "one box for each frame", f"an array of {len(own)}")
             rows += own
         self._start(Scene(images), rows)
-        self._boxes, self._many = rows, True
+        self._boxes, self._many, self.responses = rows, True, []
 
     def keep(self, targets: Sequence[int]) -> None:
         """Go on with these targets only, in this order; the others are forgotten.
@@ -136,6 +138,7 @@ class Tracker(ABC):
         started = time.perf_counter()
         scene = Scene([checked_frame(f"{self.name}.update", frame) for frame in frames])
         found = self._locate(scene, self._boxes)
+        self.responses = [f.response for f in found]
         # Written so that a NaN score is lost too.
         lost = [not f.score >= self.lost_threshold for f in found]
         boxes = [
@@ -179,16 +182,18 @@ def checked_frame(op: str, frame: Any) -> Tensor:
     wanted = "a uint8 numpy array, H×W×3 (RGB) or H×W (grey)"
     if not isinstance(frame, np.ndarray):
         raise FrameError(op, "frame", wanted, type(frame).__name__)
-    if frame.dtype != np.uint8 or not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (1, 3))):
-        raise FrameError(op, "frame", wanted, f"{frame.dtype} array of shape {frame.shape}")
+    shape = frame.shape
+    if frame.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))):
+        hint = "" if frame.dtype == np.uint8 else "scale the values that carry the scene to 0..255"
+        raise FrameError(op, "frame", wanted, f"{frame.dtype} array of shape {shape}", hint)
     if frame.size == 0:
-        raise FrameError(op, "frame", "an image with pixels", f"shape {frame.shape}")
+        raise FrameError(op, "frame", "an image with pixels", f"shape {shape}")
     # torch takes no negative strides (a flipped view), and warns at read-only memory.
-    usable = frame.flags.writeable and all(s >= 0 for s in frame.strides)
+    usable = frame.flags.writeable and min(frame.strides) >= 0
     image = torch.from_numpy(frame if usable else frame.copy())
-    if image.dim() == 2:
+    if len(shape) == 2:
         image = image[:, :, None]
-    return image if image.shape[2] == 3 else image.expand(-1, -1, 3)
+    return image if shape[-1] == 3 and len(shape) == 3 else image.expand(-1, -1, 3)
 
 
 def checked_boxes(op: str, box: Any, frame: Tensor) -> tuple[list[Box], bool]:
@@ -214,10 +219,11 @@ def clamped(found: Box, last: Box, frame: Tensor) -> Box:
 
     A target that was smaller or larger before is not forced in, but goes no further out.
     """
-    height, width = frame.shape[:2]
-    largest = min(1.0, max(width, last.w) / found.w, max(height, last.h) / found.h)
-    smallest = min(SMALLEST_SIDE_PX, last.w, last.h) / min(found.w, found.h)
+    height, width, _ = frame.shape
+    w, h = found.w, found.h
+    largest = min(1.0, max(width, last.w) / w, max(height, last.h) / h)
+    smallest = min(SMALLEST_SIDE_PX, last.w, last.h) / min(w, h)
     factor = max(largest, smallest)
     cx, cy = found.center
     cx, cy = min(max(cx, 0.0), float(width)), min(max(cy, 0.0), float(height))
-    return Box.from_center(cx, cy, found.w * factor, found.h * factor)
+    return Box.from_center(cx, cy, w * factor, h * factor)

@@ -94,7 +94,10 @@ class DLST(Tracker):
         features = self._features(scene, drawn, every)
         judged = [t.judge(f, rows) for t, f, rows in zip(self._targets, features, drawn, strict=True)]
         self._found = [box for box, *_ in judged]
-        return [Found(refined, score, psr, 0, (0.0, 0.0)) for _, refined, score, psr in judged]
+        return [
+            Found(refined, score, psr, 0, (0.0, 0.0), t.response)
+            for t, (_, refined, score, psr) in zip(self._targets, judged, strict=True)
+        ]
 
     def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:
         seen = [k for k, gone in enumerate(lost) if not gone]

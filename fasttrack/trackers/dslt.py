@@ -45,7 +45,7 @@ class DSLT(Tracker):
         super().__init__()
         self.config = c = Config() if config is None else config
         self.lost_threshold = c.lost_score
-        self._maps = LayerStack(c.backbone, c.outputs, stride=c.stride, **c.backbone_options)
+        self._maps = LayerStack(c.backbone, c.outputs, stride=c.stride, side=c.reduction or 1, **c.backbone_options)
         paper = c.backbone.startswith("vgg16") and tuple(c.outputs) == ("conv-10", "conv-13")
         layers = "conv4_3 and conv5_3, as in the paper" if paper else "a stand-in for VGG-16's conv4_3 and conv5_3"
         self.weights_note = f"{self._maps.weights_note}; {layers}"

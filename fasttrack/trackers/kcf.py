@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -120,7 +120,8 @@ class KCF(Tracker):
             # A cell at the peak stands for the object's centre.
             places = localise(responses, windows, (1, 1), group.features.stride, None, self._pyramid.penalties)
             for k, place in zip(group.rows, places, strict=True):
-                found[k] = replace(place, box=self._pyramid.box(place, boxes[k]))
+                box = self._pyramid.box(place, boxes[k])
+                found[k] = Found(box, place.score, place.psr, place.level, place.peak, place.response)
         return [found[k] for k in range(len(boxes))]
 
     def _learn(self, scene: Scene, boxes: list[Box], found: list[Found], lost: list[bool]) -> None:

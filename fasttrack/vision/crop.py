@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 
 import torch
@@ -67,7 +68,8 @@ def sample(frame: Tensor, windows: Sequence[Window]) -> Tensor:
     if len(sizes) != 1:
         raise ShapeError("sample", "windows", "at least one window, all of one patch size", str(sorted(sizes)))
     size = sizes.pop()
-    shrinks = [_shrink(w, frame) for w in windows]
+    largest = min(frame.shape[0], frame.shape[1])
+    shrinks = [_shrink(w, largest) for w in windows]
     if len(set(shrinks)) == 1:
         return _crop(frame, windows, shrinks[0], size)
     out = torch.empty((len(windows), 3, *size), dtype=torch.float32, device=frame.device)
@@ -77,23 +79,26 @@ def sample(frame: Tensor, windows: Sequence[Window]) -> Tensor:
     return out
 
 
-def _shrink(window: Window, frame: Tensor) -> int:
-    """Side of the blocks to average, px; never so large that nothing of the frame is left."""
-    height, width = frame.shape[:2]
-    return max(1, min(math.floor(min(window.scale)), height, width))
+def _shrink(window: Window, largest: int) -> int:
+    """Side of the blocks to average, px; at most the frame's smaller side, so that something of it is left."""
+    return max(1, min(math.floor(min(window.scale)), largest))
 
 
 def _crop(frame: Tensor, windows: Sequence[Window], shrink: int, size: tuple[int, int]) -> Tensor:
-    boxes = torch.tensor([w.box for w in windows], dtype=torch.float64) / shrink
-    if shrink > 1:  # only the part that the windows see is averaged
-        height, width = frame.shape[0] // shrink, frame.shape[1] // shrink
-        (left, top), (right, bottom) = boxes[:, :2].amin(0).tolist(), (boxes[:, :2] + boxes[:, 2:]).amax(0).tolist()
-        first_row, last_row = _blocks(top, bottom, height)
-        first_column, last_column = _blocks(left, right, width)
-        part = frame[first_row * shrink : last_row * shrink, first_column * shrink : last_column * shrink]
-        frame = _averaged(part, shrink)
-        boxes[:, :2] -= torch.tensor([first_column, first_row], dtype=torch.float64)
-    return ops.crop_resize(frame, boxes.to(frame.device), size)
+    numbers = array("d")  # a list of them would take a tensor longer than the rest of the call
+    if shrink == 1:
+        for w in windows:
+            numbers.extend((w.x, w.y, w.w, w.h))
+    else:  # only the part that the windows see is averaged
+        s = shrink
+        height, width = frame.shape[0] // s, frame.shape[1] // s
+        top, bottom = _blocks(min(w.y for w in windows) / s, max(w.y + w.h for w in windows) / s, height)
+        left, right = _blocks(min(w.x for w in windows) / s, max(w.x + w.w for w in windows) / s, width)
+        frame = _averaged(frame[top * s : bottom * s, left * s : right * s], s)
+        for w in windows:
+            numbers.extend((w.x / s - left, w.y / s - top, w.w / s, w.h / s))
+    boxes = torch.frombuffer(numbers, dtype=torch.float64).view(-1, 4)
+    return ops.crop_resize(frame, boxes if frame.is_cpu else boxes.to(frame.device), size)
 
 
 def _blocks(low: float, high: float, count: int) -> tuple[int, int]:

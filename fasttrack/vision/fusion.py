@@ -13,7 +13,7 @@ from fasttrack import ops
 from fasttrack.errors import ShapeError
 from fasttrack.geometry import Box, Window
 from fasttrack.vision.features.networks import Tap
-from fasttrack.vision.localise import Found, footprint
+from fasttrack.vision.localise import Found, Response, footprint
 
 __all__ = ["area_masks", "at_size", "best_cell", "cell_window", "fuse", "moved_overlaps", "pooled_windows"]
 
@@ -76,7 +76,8 @@ def best_cell(scores: Tensor, window: Window) -> Found:
     row, column = divmod(int(scores.argmax()), scores.shape[1])
     peak = ops.response_peak(scores[None])
     box = footprint((row, column), (1, 1), window, 1)
-    return Found(box, float(peak.score), float(peak.psr), 0, (float(row), float(column)))
+    seen = Response(scores, window, (1, 1), 1)
+    return Found(box, float(peak.score), float(peak.psr), 0, (float(row), float(column)), seen)
 
 
 def at_size(place: Found, last: Box, factor: float) -> Found:
@@ -150,7 +151,8 @@ def fuse(
         i, j = divmod(cell, response.shape[1])
         peak = i + _vertex(response[:, j], i), j + _vertex(response[i], j)
         box = footprint(peak, (1, 1), windows[t][level], 1)
-        found.append(Found(box, float(response[i, j]), float(psr[t, level]), level, peak))
+        seen = Response(response, windows[t][level], (1, 1), 1)
+        found.append(Found(box, float(response[i, j]), float(psr[t, level]), level, peak, seen))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,7 +12,32 @@ from fasttrack import ops
 from fasttrack.errors import ShapeError
 from fasttrack.geometry import Box, Window
 
-__all__ = ["Found", "footprint", "home", "localise", "snr"]
+__all__ = ["Found", "Response", "footprint", "home", "localise", "snr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response map, as its peak was taken (with its prior), and where in the frame it lies.
+
+    Attributes:
+        map: (H, W); a view of the search's tensor.
+        window: the window that the feature map was made from.
+        kernel: (kh, kw) in cells; response (i, j) sees the cells [i, i + kh) × [j, j + kw).
+        stride_px: patch px per cell.
+    """
+
+    map: Tensor
+    window: Window
+    kernel: tuple[int, int]
+    stride_px: float
+
+    @property
+    def region(self) -> Box:
+        """The part of the frame that the map covers, every response around the middle of what it sees."""
+        (rows, columns), (kh, kw) = self.map.shape, self.kernel
+        left, top = self.window.cell_to_frame((kw - 1) / 2, (kh - 1) / 2, self.stride_px)
+        right, bottom = self.window.cell_to_frame((kw - 1) / 2 + columns, (kh - 1) / 2 + rows, self.stride_px)
+        return Box(left, top, right - left, bottom - top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +50,7 @@ class Found:
         psr: peak-to-sidelobe ratio of the weighted response.
         level: which window of the scale search.
         peak: (row, column) of the peak in the response map of that window, cells.
+        response: that map, for those who want to see it.
     """
 
     box: Box
@@ -32,6 +58,7 @@ class Found:
     psr: float
     level: int
     peak: tuple[float, float]
+    response: Response | None = field(default=None, repr=False, compare=False)
 
 
 def home(features: tuple[int, int], kernel: tuple[int, int]) -> tuple[float, float]:
@@ -89,23 +116,49 @@ def localise(
     if responses.dim() != 4 or [len(w) for w in windows] != [responses.shape[1]] * responses.shape[0]:
         wanted = f"(T, S, H, W) for {len(windows)} targets of {[len(w) for w in windows]} windows"
         raise ShapeError("localise", "responses", wanted, f"shape {tuple(responses.shape)}")
-    targets, levels = responses.shape[:2]
-    weighted = responses if prior is None else responses * prior
-    position, score, psr = ops.response_peak(weighted.flatten(0, 1))
-    ranked = score.view(targets, levels)
-    if penalties is not None:
-        ranked = ranked * torch.tensor(penalties, dtype=ranked.dtype, device=ranked.device)
-    chosen = ranked.argmax(dim=1) + levels * torch.arange(targets, device=ranked.device)
-    # The cell of the peak: the refined position is at most half a cell away from it.
-    cells = weighted.flatten(2).argmax(dim=2).flatten()[chosen]
-    raw = responses.reshape(targets * levels, -1)[chosen, cells]
-    table = torch.cat((position[chosen], raw[:, None], psr[chosen, None]), dim=1).tolist()
+    levels = responses.shape[1]
+    maps = responses.flatten(0, 1)
+    weighted = maps if prior is None else maps * prior
+    peaks = ops.response_peak(weighted)
+    scores = peaks.score if prior is None else _at_peaks(maps, weighted)
+    rows = _numbers(peaks.position, scores, peaks.score, peaks.psr)
+    # From here on there are a few numbers per map: a tensor operation would cost more than all of them.
     found = []
-    for t, (row, column, value, ratio) in enumerate(table):
-        level = int(chosen[t]) - levels * t
-        box = footprint((row, column), kernel, windows[t][level], stride_px)
-        found.append(Found(box, value, ratio, level, (row, column)))
+    for t, own in enumerate(windows):
+        peaks_of = [peak for *_, peak, _ in rows[t * levels : (t + 1) * levels]]
+        level = _best(peaks_of if penalties is None else [p * q for p, q in zip(peaks_of, penalties, strict=True)])
+        place, score, _, psr = rows[t * levels + level]
+        seen = Response(weighted[t * levels + level], own[level], kernel, stride_px)
+        found.append(Found(footprint(place, kernel, own[level], stride_px), score, psr, level, place, seen))
     return found
+
+
+def _at_peaks(maps: Tensor, weighted: Tensor) -> Tensor:
+    """Values of (N, H, W) maps in the cells where the weighted ones are largest: (N,)."""
+    cells = weighted.flatten(1).argmax(dim=1, keepdim=True)
+    return maps.flatten(1).gather(1, cells)[:, 0]
+
+
+def _numbers(
+    position: Tensor, score: Tensor, peak: Tensor, psr: Tensor
+) -> list[tuple[tuple[float, float], float, float, float]]:
+    """Per map (row, column), score, peak and psr; from the GPU in one transfer."""
+    if not position.is_cpu:
+        table = torch.cat((position, torch.stack((score, peak, psr), dim=1)), dim=1).tolist()
+        return [((row, column), *rest) for row, column, *rest in table]
+    places = [(row, column) for row, column in position.tolist()]
+    return list(zip(places, score.tolist(), peak.tolist(), psr.tolist(), strict=True))
+
+
+def _best(values: list[float]) -> int:
+    """Where the largest value is; NaN counts as the largest, so that it is not overlooked."""
+    best = 0
+    for i, value in enumerate(values):
+        if value != value:
+            return i
+        if value > values[best]:
+            best = i
+    return best
 
 
 def snr(maps: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ from fasttrack.vision.features.combined import HOGColorNames
 from fasttrack.vision.features.grey import Grey
 from fasttrack.vision.features.hog import HOG
 from fasttrack.vision.features.layers import LayerStack
+from fasttrack.vision.features.network_feature import BackboneFeature
+from fasttrack.vision.features.networks import NETWORKS
 from fasttrack.vision.features.pca import PCA
 from fasttrack.vision.features.rgb import RGB
 from fasttrack.vision.features.vgg import VGG16Feature
@@ -39,6 +41,7 @@ __all__ = [
     "PCA",
     "RGB",
     "Backbone",
+    "BackboneFeature",
     "ColorNames",
     "Feature",
     "Grey",
@@ -57,6 +60,11 @@ _FEATURES: dict[str, Callable[..., Feature]] = {
     "rgb": RGB,
     "grey": Grey,
     **{f"conv-{depth}": functools.partial(VGG16Feature, depth) for depth in (2, 4, 7, 10, 13)},
+    **{
+        f"{network}/{output}": functools.partial(BackboneFeature, network, output)
+        for network in ("vgg-m", "resnet18", "resnet50", "squeezenet")
+        for output in NETWORKS[network].taps()
+    },
 }
 
 
@@ -84,4 +92,4 @@ def create(name: str, **options: Any) -> Feature:
 
 
 def _options_of(factory: Callable[..., Feature]) -> tuple[str, ...]:
-    return tuple(p for p in inspect.signature(factory).parameters if p != "depth")
+    return tuple(p for p in inspect.signature(factory).parameters if p not in ("depth", "network", "output"))

@@ -11,6 +11,8 @@ from fasttrack.vision.features.base import check_patches
 
 __all__ = ["Grey"]
 
+_FLATTEST = 1e-5  # deviation of log brightness at which a patch counts as flat
+
 
 class Grey:
     """log(1 + grey) of each cell, per patch shifted and scaled to mean 0 and norm √(cells).
@@ -43,8 +45,9 @@ class Grey:
     def __call__(self, patches: Tensor) -> Tensor:
         """(T, 3, h, w) → (T, 1, h//stride, w//stride); a patch of one brightness gives zeros."""
         check_patches(self.name, patches, self.stride)
-        grey = patches.mean(1, keepdim=True)
-        logs = (grey if self.stride == 1 else F.avg_pool2d(grey, self.stride)).log1p_()
-        deviation, mean = torch.std_mean(logs, dim=(1, 2, 3), correction=0, keepdim=True)
-        # Below a thousandth of a grey level there is nothing to see but rounding.
-        return torch.where(deviation > 1e-5, (logs - mean) / deviation.clamp_min(1e-5), 0.0)
+        # log(3 + r + g + b) = log(1 + grey) + log 3, and the mean takes the constant away.
+        sums = patches.sum(1, keepdim=True)
+        logs = (sums if self.stride == 1 else F.avg_pool2d(sums, self.stride)).add_(3.0).log_()
+        even, _, gains = torch.native_layer_norm(logs, logs.shape[1:], None, None, _FLATTEST**2)
+        # A deviation below a thousandth of a grey level is nothing but rounding.
+        return even.mul_(gains < 0.5**0.5 / _FLATTEST)

@@ -29,23 +29,30 @@ class LayerStack:
         network: name of a backbone.
         outputs: names of its outputs, in the order of the channels.
         stride: patch px per cell; None for that of the finest output.
+        side: every cell carries the channels of its side × side neighbourhood (0 beyond the edge), channel by
+            channel, row by row: a 1×1 convolution of them is a ``side`` × ``side`` one of the maps.
         options: of ``Backbone`` (``weights=``, ``convention=``, …).
 
     Attributes:
-        sizes: channels of every output.
+        sizes: channels of every output, side² times its own.
 
     Raises:
         UnknownName, WeightsError: as ``Backbone``.
-        RangeError: a stride below 1 px.
+        RangeError: a stride below 1 px; a side that is not odd and positive.
     """
 
-    def __init__(self, network: str, outputs: Sequence[str], *, stride: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, network: str, outputs: Sequence[str], *, stride: int | None = None, side: int = 1, **options: Any
+    ) -> None:
         self._backbone = Backbone(network, outputs, **options)
         self.taps, self.weights_note = self._backbone.taps, self._backbone.weights_note
         self.stride = min(tap.stride for tap in self.taps) if stride is None else stride
         if self.stride < 1:
             raise RangeError("LayerStack", "stride", "at least 1 px", repr(stride))
-        self.sizes = tuple(tap.channels for tap in self.taps)
+        if side < 1 or side % 2 == 0:
+            raise RangeError("LayerStack", "side", "an odd number of cells", repr(side))
+        self.side = side
+        self.sizes = tuple(tap.channels * side**2 for tap in self.taps)
         self.channels = sum(self.sizes)
         self._steps: dict[tuple[Tap, int, int], Tensor] = {}
 
@@ -60,7 +67,10 @@ class LayerStack:
         out = patches.new_empty((len(patches), self.channels, rows, columns))
         with torch.no_grad():
             for part, x, tap in zip(out.split(self.sizes, 1), self._backbone(patches), self.taps, strict=True):
-                part.copy_(self._placed(x, tap, rows, columns))
+                placed = self._placed(x, tap, rows, columns)
+                if self.side > 1:
+                    placed = F.unfold(placed, self.side, padding=self.side // 2).view(part.shape)
+                part.copy_(placed)
         return out
 
     def _placed(self, x: Tensor, tap: Tap, rows: int, columns: int) -> Tensor:
