@@ -47,6 +47,7 @@ VARIANTS = {
     "kcf vgg-m/conv1": Variant("kcf", {"features": "vgg-m/conv1"}),
     "kcf resnet18/conv1": Variant("kcf", {"features": "resnet18/conv1"}),
     "kcf one size": Variant("kcf", {"scale_levels": 1}),
+    "dcfst released": Variant("dcfst", {"variant": "released"}),
     "dcfst one size": Variant("dcfst", {"scale_levels": 1}),
     "dcfst not augmented": Variant("dcfst", {"augment": False}),
     **{f"drvt {mode}": Variant("drvt", {"mode": mode}) for mode in ("cf", "cnn")},

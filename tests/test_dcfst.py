@@ -1,4 +1,4 @@
-"""DCFST without a trained head: its samples and scores agree, it follows made clips, many targets are as one."""
+"""DCFST with and without a trained head: samples and scores agree, it follows made clips, many targets are as one."""
 
 import functools
 
@@ -10,9 +10,10 @@ from clips import Clip, ious, line, standing
 from test_backbone import INPUT, made
 
 from fasttrack import ops
-from fasttrack.errors import RangeError, ShapeError
-from fasttrack.models import PooledSamples, RidgeConfig, RidgeLocator
-from fasttrack.trackers import create_tracker
+from fasttrack.errors import RangeError, ShapeError, WeightsError
+from fasttrack.models import IoUNet, PooledHead, PooledSamples, RidgeConfig, RidgeLocator
+from fasttrack.models.dcfst_weights import parts_of, save_head
+from fasttrack.trackers import create_tracker, run_lockstep
 from fasttrack.vision.architectures import RESNET18
 from fasttrack.vision.features.networks import NETWORKS
 
@@ -36,6 +37,27 @@ def real(data):
 
 
 @pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Files of a made head, without and with an IoU-net: random weights, as training would start from."""
+    folder = tmp_path_factory.mktemp("heads")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head, refine = PooledHead(TAPS), IoUNet(TAPS)
+    # Predictions between -1 and 1, as after training: steeper ones make the ascent chaotic.
+    refine.iou.weight.data.mul_(0.1)
+    save_head(folder / "head.safetensors", "resnet18", parts_of(head, None))
+    save_head(folder / "both.safetensors", "resnet18", parts_of(head, refine), {"fasttrack.note": "made both"})
+    return folder
+
+
+@pytest.fixture
+def headed(quick, heads):
+    """Options of a small DCFST on a made backbone, head and IoU-net."""
+    # Samples of made weights are nearly alike: with the usual λ the solution would show every rounding.
+    return {**quick, "bins": (8, 4), "grid": 7, "ridge": 10.0, "head": str(heads / "both.safetensors")}
+
+
+@pytest.fixture(scope="module")
 def clip():
     return Clip(np.concatenate([line((20, 20), (3, 2), 8), line((41, 34), (2, -1), 4)]))
 
@@ -53,6 +75,73 @@ def test_follows_a_moving_target(clip, real):
 def test_says_which_weights_and_that_no_head_is_trained(quick):
     note = create_tracker("dcfst", **quick).weights_note
     assert "resnet18.pth" in note and "no trained head" in note
+
+
+def test_says_which_head(headed, heads):
+    assert "head and IoU-net: made both" in create_tracker("dcfst", **headed).weights_note
+    assert "made both, no box refinement" in create_tracker("dcfst", **headed, refine=False).weights_note
+    alone = create_tracker("dcfst", **{**headed, "head": str(heads / "head.safetensors")})
+    assert "head: head.safetensors, no box refinement" in alone.weights_note
+
+
+def test_a_random_head_on_true_features_follows_a_moving_target(clip, real, heads):
+    """Random layers keep distances; the sizes are searched as without a head."""
+    options = {**real, "bins": (8, 4), "grid": 21, "head": str(heads / "head.safetensors")}
+    results = follow(clip, options, count=7)
+    assert ious(results, clip).min() > 0.7
+    assert standing(results, clip).min() < 0.5  # canary
+    assert not any(r.lost for r in results)
+
+
+def test_a_box_is_refined_where_there_is_an_iou_net(clip, headed):
+    both, plain = (follow(clip, {**headed, "refine": refine, "lost_score": 0.0}, count=4) for refine in (True, False))
+    assert all(np.isfinite(r.box.as_tuple()).all() for r in both)
+    first = both[0].box.w / both[0].box.h, plain[0].box.w / plain[0].box.h
+    assert first[1] == pytest.approx(40 / 30) and first[0] != pytest.approx(40 / 30, abs=1e-4)
+    again = follow(clip, {**headed, "lost_score": 0.0}, count=4)
+    assert [r.box for r in again] == [r.box for r in both]
+    other = follow(clip, {**headed, "lost_score": 0.0, "seed": 1}, count=4)
+    assert other[0].box != both[0].box
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_many_refined_targets_and_videos_are_as_separate_runs(clip, headed, variant):
+    options = {**headed, "lost_score": 0.0, "variant": variant, "hard_score": 0.05, "interval": 2}
+    rows = np.array([clip.box(0), (110.0, 60.0, 40.0, 30.0), (100.0, 20.0, 26.0, 40.0)])
+    together, alone = follow(clip, options, rows, 5), [follow(clip, options, row, 5) for row in rows]
+    for k, own in enumerate(alone):
+        for both, one in zip(together, own, strict=True):
+            assert both[k].box.as_tuple() == pytest.approx(one.box.as_tuple(), abs=1e-2)
+    assert together[-1][1].box.as_tuple() != pytest.approx(together[-1][2].box.as_tuple(), abs=1e-1)  # canary
+    frames = clip.frames()[:5]
+    videos = [(frames, rows[0]), (frames[:3], rows[1]), (frames, rows[2])]
+    steps = list(run_lockstep(videos, create_tracker("dcfst", **options)))
+    assert [len([r for r in step if r is not None]) for step in steps] == [3, 3, 2, 2]
+    for step, *own in zip(steps, *alone, strict=True):
+        for both, one in zip(step, own, strict=True):
+            assert both is None or both.box.as_tuple() == pytest.approx(one.box.as_tuple(), abs=1e-2)
+
+
+def test_the_released_variant(clip, quick):
+    config = create_tracker("dcfst", **quick, variant="released").config
+    wanted = {"rate": 0.013, "hard_rate": 0.125, "first_share": 0.25, "sweeps": 30, "window_clamped": True}
+    assert {name: getattr(config, name) for name in wanted} == wanted
+    assert create_tracker("dcfst", **quick, variant="released", rate=0.5).config.rate == 0.5
+    assert create_tracker("dcfst", **quick).config.rate == 0.01
+    plain, released = (
+        follow(clip, {**quick, "variant": v, "hard_score": 0.01}, count=6) for v in ("paper", "released")
+    )
+    assert plain[0].score == pytest.approx(released[0].score, abs=1e-5)  # one first frame
+    assert plain[-1].score != pytest.approx(released[-1].score, abs=1e-4)
+    with pytest.raises(RangeError, match=r"variant.*'released'"):
+        create_tracker("dcfst", **quick, variant="ours")
+
+
+def test_a_head_that_does_not_fit(headed, heads, tmp_path):
+    with pytest.raises(WeightsError, match=r"head\.linear\.0\.weight: wanted floats of shape \(512, 2048\)"):
+        create_tracker("dcfst", **{**headed, "bins": (4, 2)})
+    with pytest.raises(WeightsError, match="needs weights that are not at hand"):
+        create_tracker("dcfst", **{**headed, "head": "nothing-of-this-name"})
 
 
 def test_repeats_itself_and_many_targets_are_as_separate_runs(clip, quick):
@@ -99,15 +188,47 @@ def test_scores_are_the_products_with_the_samples():
     maps = [torch.randn(2, t.channels, s, s, generator=random) for t, s in zip(TAPS, (16, 8), strict=True)]
     samples = PooledSamples(TAPS, [(4, 4), (2, 3)])
     x, y = _grid(2, 128), _grid(2, 128, 4, 30.0)
-    rows = samples.rows(maps, x, y)
+    rows = samples.rows(maps, (x, y))
     assert rows.shape == (2, 20, sum(samples.columns))
     weight = torch.randn(2, rows.shape[2], generator=random)
     want = (rows.double() @ weight.double()[:, :, None]).view(2, 4, 5)
-    got = samples.scores(maps, x, y, weight)
+    got = samples.scores(maps, [(x, y), (x + 9.0, y)], weight)
+    assert got.shape == (2, 2, 4, 5)
+    shifted, got = got[:, 1], got[:, 0]
+    assert float((shifted - want).norm() / want.norm()) > 0.1
     assert float((got - want).norm() / want.norm()) < 1e-5
     assert float((got.flip(2) - want).norm() / want.norm()) > 0.1
     with pytest.raises(ShapeError, match="2 maps"):
         PooledSamples(TAPS, [(4, 4)])
+
+
+def test_the_mean_of_maps_is_solved_as_the_mean_of_their_rows():
+    """The state of two frames gives the regression on the mean of their rows, without forming them."""
+    random = torch.Generator().manual_seed(0)
+    frames = [
+        [torch.randn(1, t.channels, s, s, generator=random) + 0.5 for t, s in zip(TAPS, (16, 8), strict=True)]
+        for _ in range(2)
+    ]
+    samples = PooledSamples(TAPS, [(4, 3), (2, 2)])
+    at = _grid(1, 128, 6, 45.0), _grid(1, 128, 5)  # the first reach over the edge
+    first, second = (samples.rows(maps, at) for maps in frames)
+    state, gains = samples.first(iter(frames[:1]), at)
+    assert torch.allclose(gains, samples.gains(first))
+    later, same = samples.later(frames[1], at, gains)
+    assert torch.equal(same, gains)
+    label = torch.rand(30, generator=random)
+    model = RidgeLocator(RidgeConfig(0.5, interval=1), label, samples.solve)
+    model.fit(state)
+    for rows in (first, 0.7 * first + 0.3 * second):
+        want = ops.ridge_solve((rows * gains)[0].double(), label.double(), 0.5)
+        got = model.weight[0].double()
+        assert float((got - want).norm() / want.norm()) < 1e-5  # seen: 6e-7
+        assert float((1.001 * got - want).norm() / want.norm()) > 1e-4  # canary
+        model.update(later, [0], [0.3])
+    with pytest.raises(RangeError, match=r"sweeps.*0.*without a trained head"):
+        samples.solve([part[0] for part in state], label, 0.5, None, 3)
+    both, _ = samples.first(iter(frames), at)
+    assert torch.allclose(samples.rows(both[:2], at), (first + second) / 2, atol=1e-5)
 
 
 def test_rows_lie_where_the_taps_say():
@@ -120,7 +241,7 @@ def test_rows_lie_where_the_taps_say():
     x = torch.stack([centres - 2, centres + 2], 1)[None]
     rows_centre = torch.tensor([tap.offset_px + 2.5 * tap.stride])
     y = torch.stack([rows_centre - 2, rows_centre + 2], 1)[None]
-    values = samples.rows([feature], x, y)[0, :, 0]
+    values = samples.rows([feature], (x, y))[0, :, 0]
     assert values[1] == values.max() and values[0] == pytest.approx(float(values[2]), rel=1e-5)
 
 
@@ -139,13 +260,13 @@ def test_locator_averages_and_solves_when_due():
     label = torch.rand(30, generator=random)
     model = RidgeLocator(RidgeConfig(ridge=0.5, interval=2, first_share=0.6), label)
     with pytest.raises(RangeError, match="fit on the first frame"):
-        model.update(first, [0, 1], [0.1, 0.1])
-    model.fit(first.clone())
+        model.update([first], [0, 1], [0.1, 0.1])
+    model.fit([first])
     start = model.weight.clone()
     assert torch.allclose(start[0], ops.ridge_solve(first[0], label, 0.5))
-    model.update(second[:1], [0], [0.25])
+    model.update([second[:1]], [0], [0.25])
     assert torch.equal(model.weight, start)  # not due yet
-    model.update(second[:1], [0], [0.25])
+    model.update([second[:1]], [0], [0.25])
     # 0.75² = 0.5625 of the first frame is left: less than 0.6, so it is brought back to that.
     mixed = 0.6 * first[0] + 0.4 * second[0]
     assert torch.allclose(model.weight[0], ops.ridge_solve(mixed, label, 0.5), atol=1e-5)

@@ -15,6 +15,7 @@ _EPILOG = """examples:
   fasttrack weights list
   fasttrack weights import vgg16-397923af.pth --arch vgg16
   fasttrack weights import VGG_ILSVRC_16_layers.caffemodel --arch vgg16 --input vgg
+  fasttrack weights import DCFST-18.pth --arch dcfst-resnet18
   fasttrack weights verify ~/.cache/fasttrack/weights/vgg16.safetensors
 
 Nothing is ever fetched: files come from you. They are looked for in the folder FASTTRACK_WEIGHTS, then in
@@ -33,7 +34,10 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     importing = commands.add_parser("import", help="turn a .pth, .npz, .mat or .caffemodel into safetensors")
     importing.add_argument("source", type=Path, metavar="SRC", help="file to import")
     importing.add_argument(
-        "--arch", required=True, help="network of the file: vgg16, vgg-m, resnet18, resnet50, squeezenet1_1"
+        "--arch",
+        required=True,
+        help="network of the file: vgg16, vgg-m, resnet18, resnet50, squeezenet1_1; dcfst-resnet18, dcfst-resnet50 "
+        "for the checkpoints of DCFST's authors",
     )
     importing.add_argument("--out", type=Path, help="file to write (default: <arch>.safetensors in the first folder)")
     importing.add_argument(
@@ -52,33 +56,67 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def _list(_: Namespace) -> int:
-    from fasttrack.vision.converters import inspect_weights
     from fasttrack.vision.weights import list_files, search_folders
 
     for folder in search_folders():
         files = list_files(folder)
         print(f"{folder}: {'no such folder' if not folder.is_dir() else f'{len(files)} files'}")
         for file in files:
-            print(f"  {inspect_weights(file).line}")
+            print(f"  {_line(file)}")
     return 0
+
+
+def _line(file: Path) -> str:
+    """What a file is, or why it cannot be used."""
+    from fasttrack.errors import WeightsError
+    from fasttrack.models.dcfst_weights import describe
+    from fasttrack.vision.converters import inspect_weights
+
+    try:
+        head = describe(file)
+    except WeightsError as error:
+        return f"{file.name}: not usable: {str(error).removeprefix(f'{file}: ')}"
+    return inspect_weights(file).line if head is None else head
 
 
 def _import(args: Namespace) -> int:
     from fasttrack.vision.architectures import InputConvention, architecture
-    from fasttrack.vision.converters import import_weights, inspect_weights
+    from fasttrack.vision.converters import import_weights
 
+    if args.arch.startswith("dcfst-"):
+        return _import_head(args)
     convention = None if args.input is None else InputConvention.parse(args.input)
     out = import_weights(
         args.source, architecture(args.arch), args.out, convention, args.licence, args.note, args.force
     )
     print(f"written: {out}")
-    print(f"  {inspect_weights(out).line}")
+    print(f"  {_line(out)}")
+    return 0
+
+
+def _import_head(args: Namespace) -> int:
+    from fasttrack.errors import UnknownName
+    from fasttrack.models.dcfst_checkpoint import import_checkpoint
+    from fasttrack.models.dcfst_weights import BACKBONES
+    from fasttrack.vision.weights import search_folders
+
+    backbone = args.arch.removeprefix("dcfst-")
+    if backbone not in BACKBONES:
+        raise UnknownName("architecture", args.arch, tuple(f"dcfst-{name}" for name in BACKBONES))
+    out = search_folders()[0] / f"{args.arch}.safetensors" if args.out is None else args.out
+    for path in import_checkpoint(args.source, backbone, out, args.licence, args.note, args.force):
+        print(f"written: {path}")
+        print(f"  {_line(path)}")
     return 0
 
 
 def _verify(args: Namespace) -> int:
+    from fasttrack.models.dcfst_weights import describe
     from fasttrack.vision.converters import inspect_weights
 
+    if (head := describe(args.file)) is not None:
+        print(head)
+        return 0
     report = inspect_weights(args.file)
     print(report.line)
     if report.weights is None:

@@ -28,7 +28,7 @@ from fasttrack.vision.architectures import Architecture, InputConvention, Layer
 from fasttrack.vision.caffemodel import read_caffemodel
 from fasttrack.vision.matfile import read_mat
 
-__all__ = ["BROKEN", "SUFFIXES", "RawWeights", "broken", "read_weights"]
+__all__ = ["BROKEN", "SUFFIXES", "RawWeights", "broken", "folded_state", "read_weights"]
 
 # What the libraries below raise on a cut or altered file (found by altering bytes; none documents it).
 BROKEN = (
@@ -71,8 +71,14 @@ def _refuse_others(path: Path, names: Iterable[str], arch: Architecture) -> None
             raise WeightsError(f"{path}: holds layer {stem}, which {arch.name} does not have: another network")
 
 
-def _renamed(path: Path, arrays: Mapping[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
-    """Tensors under torchvision's names, from torchvision's or caffe's; layers of other kinds are left out."""
+def folded_state(path: Path, arrays: Mapping[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
+    """Tensors under torchvision's names, from torchvision's or caffe's; layers of other kinds are left out.
+
+    A batch norm is folded into the convolution before it.
+
+    Raises:
+        WeightsError: a layer of another network, or a batch norm without its four rows.
+    """
     _refuse_others(path, arrays, arch)
     out: dict[str, Tensor] = {}
     for layer in arch.layers:
@@ -92,7 +98,9 @@ def _folded(path: Path, layer: Layer, out: Mapping[str, Tensor], arrays: Mapping
     """Weight and bias of a convolution with its batch norm: (w·x + b − μ)·γ/√(σ² + ε) + β."""
     names = [f"{layer.norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
     weight = out.get(f"{layer.key}.weight")
-    if weight is None or any(name not in arrays or arrays[name].shape != weight.shape[:1] for name in names):
+    if weight is None:
+        raise WeightsError(f"{path}: layer {layer.name} ({layer.key}.weight): missing, but not its batch norm")
+    if any(name not in arrays or arrays[name].shape != weight.shape[:1] for name in names):
         shapes = {name: tuple(arrays[name].shape) if name in arrays else "missing" for name in names}
         raise WeightsError(f"{path}: batch norm {layer.norm}: wanted four rows of {layer.shape[0]}, got {shapes}")
     gamma, beta, mean, variance = (arrays[name].double() for name in names)
@@ -110,7 +118,7 @@ def _read_safetensors(path: Path, arch: Architecture) -> RawWeights:
     with safe_open(str(path), framework="pt") as file:
         metadata = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    return RawWeights(_renamed(path, tensors, arch), "safetensors", metadata)
+    return RawWeights(folded_state(path, tensors, arch), "safetensors", metadata)
 
 
 def _read_pth(path: Path, arch: Architecture) -> RawWeights:
@@ -122,7 +130,7 @@ def _read_pth(path: Path, arch: Architecture) -> RawWeights:
         raise WeightsError(f"{path}: wanted a state dict (name → tensor), got {type(content).__name__}")
     # DataParallel puts "module." before every name.
     tensors = {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
-    return RawWeights(_renamed(path, tensors, arch), "pth")
+    return RawWeights(folded_state(path, tensors, arch), "pth")
 
 
 def _read_npz(path: Path, arch: Architecture) -> RawWeights:
@@ -139,7 +147,7 @@ def _read_npz(path: Path, arch: Architecture) -> RawWeights:
                 tensors[f"{name[:-2]}.bias"] = _torch(array.reshape(-1))
             else:
                 tensors[name] = _torch(array)
-    return RawWeights(_renamed(path, tensors, arch), "npz")
+    return RawWeights(folded_state(path, tensors, arch), "npz")
 
 
 def _read_mat(path: Path, arch: Architecture) -> RawWeights:
@@ -157,7 +165,7 @@ def _read_mat(path: Path, arch: Architecture) -> RawWeights:
         tensors[f"{name}.weight"] = _torch(filters.transpose(3, 2, 0, 1))
         if len(weights) > 1:
             tensors[f"{name}.bias"] = _torch(weights[1].reshape(-1))
-    return RawWeights(_renamed(path, tensors, arch), "mat", convention=_mat_convention(content))
+    return RawWeights(folded_state(path, tensors, arch), "mat", convention=_mat_convention(content))
 
 
 def _struct(value: object) -> dict[str, Any]:
@@ -190,7 +198,7 @@ def _read_caffe(path: Path, arch: Architecture) -> RawWeights:
     first = f"{arch.layers[0].name}.weight"
     if first in tensors and tensors[first].dim() == 4 and tensors[first].shape[1] == 3:
         tensors[first] = tensors[first].flip(1).contiguous()  # caffe reads images as BGR
-    return RawWeights(_renamed(path, tensors, arch), "caffemodel")
+    return RawWeights(folded_state(path, tensors, arch), "caffemodel")
 
 
 _READERS: dict[str, Callable[[Path, Architecture], RawWeights]] = {

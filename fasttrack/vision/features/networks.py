@@ -199,7 +199,7 @@ def _resnet_stage(x: Tensor, convs: Sequence[Conv], *, blocks: int, depth: int, 
     rest = iter(convs)
     y = F.max_pool2d(x, 3, 2, 1) if stage == 1 else x
     for block in range(blocks):
-        x = y.relu() if block else y
+        x = y.relu_() if block else y
         chain = [next(rest) for _ in range(depth)]
         stride = 2 if stage > 1 and block == 0 else 1
         at = 0 if depth == 2 else 1  # torchvision: a bottleneck strides in its 3×3
@@ -208,7 +208,7 @@ def _resnet_stage(x: Tensor, convs: Sequence[Conv], *, blocks: int, depth: int, 
         if block == 0 and (stride > 1 or x.shape[1] != y.shape[1]):
             weight, bias = next(rest)
             x = F.conv2d(x, weight, bias, stride=stride)
-        y = y + x
+        y = y.add_(x)
     return y
 
 
