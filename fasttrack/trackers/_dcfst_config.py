@@ -34,7 +34,10 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """Every number of DCFST; "released" is the authors' code where it says more than the paper, "ours" is neither."""
+    """Every number of DCFST; "released" is the authors' code where it says more than the paper, "ours" is neither.
+
+    The released values are those of DCFST-18 on OTB-2015.
+    """
 
     variant: str = "paper"  # or "released": whose values the fields take that are None
     backbone: str = "resnet18"  # or "resnet50"; §3.1
