@@ -63,6 +63,13 @@ def test_the_filter_places_more_finely_than_the_classifier(clip, real):
     assert dual > coarse + 0.05
 
 
+def test_the_crop_of_a_small_target_has_a_least_side(quick):
+    tracker = create_tracker("drvt", **quick)
+    assert tracker._crop(Box(50, 40, 14, 40)).box == pytest.approx((50 + 7 - 32, 40 + 20 - 60, 64, 120))
+    paper = create_tracker("drvt", **quick, least_region_px=0.0)
+    assert paper._crop(Box(50, 40, 14, 40)).box == pytest.approx((50 + 7 - 21, 40 + 20 - 60, 42, 120))
+
+
 def test_follows_a_growing_target(real):
     clip = Clip(line((60, 50), (0, 0), 12))
     frames = [
