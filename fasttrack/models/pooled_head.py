@@ -25,8 +25,8 @@ class PooledHead(nn.Module):
     training runs ``maps``, ``rows`` and ``gains`` under autograd; a tracker takes the same methods in eval mode.
 
     Scores never form a row: ⟨g·(A·pool + b), w⟩ = ⟨Aᵀ(g·w), pool⟩ + ⟨b, g·w⟩ is one filter per map. The RMS of the
-    search frame itself would need its rows; a search takes the gains of the frame learnt from last, whose samples lie
-    at the same places around the target (ours; the authors' code forms the rows).
+    search frame itself would need its rows; a search may take the gains of the frame learnt from last, whose samples
+    lie at the same places around the target (ours; the authors' code forms the rows).
 
     Args:
         taps: the maps of the backbone, in the order in which they will come.
