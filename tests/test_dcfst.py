@@ -124,7 +124,14 @@ def test_many_refined_targets_and_videos_are_as_separate_runs(clip, headed, vari
 
 def test_the_released_variant(clip, quick):
     config = create_tracker("dcfst", **quick, variant="released").config
-    wanted = {"rate": 0.013, "hard_rate": 0.125, "first_share": 0.25, "sweeps": 30, "window_clamped": True}
+    wanted = {
+        "rate": 0.013,
+        "hard_rate": 0.125,
+        "first_share": 0.25,
+        "sweeps": 30,
+        "window_clamped": True,
+        "search_rms": True,
+    }
     assert {name: getattr(config, name) for name in wanted} == wanted
     assert create_tracker("dcfst", **quick, variant="released", rate=0.5).config.rate == 0.5
     assert create_tracker("dcfst", **quick).config.rate == 0.01
@@ -135,6 +142,15 @@ def test_the_released_variant(clip, quick):
     assert plain[-1].score != pytest.approx(released[-1].score, abs=1e-4)
     with pytest.raises(RangeError, match=r"variant.*'released'"):
         create_tracker("dcfst", **quick, variant="ours")
+
+
+def test_a_search_may_scale_by_its_own_rms(clip, headed):
+    options = {**headed, "lost_score": 0.0, "refine": False, "scale_levels": 1}
+    still = Clip(line((60, 50), (0, 0), 2))
+    for clip_, same in ((still, True), (clip, False)):
+        own, last = (follow(clip_, {**options, "search_rms": own}, count=2)[0] for own in (True, False))
+        # Of the frame that was learnt from both are one, up to the rounding of a batch of copies.
+        assert (own.score == pytest.approx(last.score, abs=1e-4)) is same
 
 
 def test_a_head_that_does_not_fit(headed, heads, tmp_path):

@@ -111,6 +111,17 @@ def test_collapsed_scores_are_products_with_the_rows():
     assert distance(head.scores(learnt, [(x, y)], weight * gains[:, 0])[:, 0], want) > 1e-2  # the bias counts
 
 
+def test_many_targets_are_pooled_a_few_at_a_time():
+    head, features, at = small_head(), maps(19), (grid(3, 19), grid(2, 19))
+    learnt = head.maps(features)
+    whole = head.rows(learnt, at)
+    assert distance(whole[17:18], head.rows([m[17:18] for m in learnt], (at[0][17:18], at[1][17:18]))) < 1e-12
+    samples = PooledSamples(TAPS, [(1, 1), (2, 1)])
+    _, gains = samples.first(iter([features]), at)
+    assert distance(gains, samples.gains(samples.rows(features, at))) < 1e-12
+    assert distance(gains.flip(0), gains) > 1e-3  # canary
+
+
 def test_gains_bring_every_column_to_rms_one_in_every_frame():
     head, first, second, at = small_head(), maps(), maps(seed=5), (grid(4), grid(3))
     rows, others = (head.rows(m, at) for m in (head.maps(first), head.maps(second)))

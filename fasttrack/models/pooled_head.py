@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fasttrack import ops
 from fasttrack.errors import ShapeError
 from fasttrack.models.blocks import ConvBlock, start_weights_
-from fasttrack.models.pooled_samples import Grid, filter_scores
+from fasttrack.models.pooled_samples import POOLED_AT_ONCE, Grid, filter_scores
 from fasttrack.models.ridge_locator import solve_rows
 from fasttrack.vision.features.networks import Tap
 
@@ -25,8 +25,8 @@ class PooledHead(nn.Module):
     training runs ``maps``, ``rows`` and ``gains`` under autograd; a tracker takes the same methods in eval mode.
 
     Scores never form a row: ⟨g·(A·pool + b), w⟩ = ⟨Aᵀ(g·w), pool⟩ + ⟨b, g·w⟩ is one filter per map. The RMS of the
-    search frame itself would need its rows; a search takes the gains of the frame learnt from last, whose samples lie
-    at the same places around the target (ours; the authors' code forms the rows).
+    search frame itself would need its rows; a search may take the gains of the frame learnt from last, whose samples
+    lie at the same places around the target (ours; the authors' code forms the rows).
 
     Args:
         taps: the maps of the backbone, in the order in which they will come.
@@ -65,6 +65,10 @@ class PooledHead(nn.Module):
 
     def rows(self, maps: Sequence[Tensor], grid: Grid) -> Tensor:
         """(T, Gy·Gx, D) samples of a grid of RoIs, not yet scaled."""
+        few = zip(*(part.split(POOLED_AT_ONCE) for part in (*maps, *grid)), strict=True)
+        return torch.cat([self._rows(own, (x, y)) for *own, x, y in few])
+
+    def _rows(self, maps: Sequence[Tensor], grid: Grid) -> Tensor:
         parts = []
         for feature, tap, bins, layer in zip(maps, self.taps, self.bins, self.linear, strict=True):
             x, y = (boxes - tap.first_centre_px for boxes in grid)

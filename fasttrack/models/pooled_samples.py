@@ -14,6 +14,8 @@ from fasttrack.vision.features.networks import Tap
 
 __all__ = ["Grid", "PooledSamples", "filter_scores"]
 
+#: Targets that are pooled at once: 961 RoIs of one take 47 MB.
+POOLED_AT_ONCE = 8
 #: Columns and rows of a grid of RoIs for T targets: intervals (T, G, 2) in patch px (edges) each.
 Grid = tuple[Tensor, Tensor]
 
@@ -76,7 +78,8 @@ class PooledSamples:
         if not total:
             raise ShapeError("PooledSamples.first", "copies", "at least one", "none")
         mean = [part.div_(count) for part in total]
-        gains = self.gains(self.rows(mean, grid))
+        few = zip(*(part.split(POOLED_AT_ONCE) for part in (*mean, *grid)), strict=True)
+        gains = torch.cat([self.gains(self.rows(maps, (x, y))) for *maps, x, y in few])
         return (*mean, *grid, gains), gains
 
     def later(self, maps: Sequence[Tensor], grid: Grid, gains: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:

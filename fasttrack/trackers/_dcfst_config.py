@@ -20,6 +20,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
         "sweeps": 0,
         "window_clamped": False,
         "gradient_grain": 0.0,
+        "search_rms": False,
     },
     "released": {
         "rate": 0.013,
@@ -28,18 +29,25 @@ _VARIANTS: dict[str, dict[str, Any]] = {
         "sweeps": 30,
         "window_clamped": True,
         "gradient_grain": 0.01,
+        "search_rms": True,
     },
 }
 
 
 @dataclass(frozen=True)
 class Config:
-    """Every number of DCFST; "released" is the authors' code where it says more than the paper, "ours" is neither."""
+    """Every number of DCFST; "released" is the authors' code where it says more than the paper, "ours" is neither.
+
+    The released values are those of DCFST-18 on OTB-2015.
+    """
 
     variant: str = "paper"  # or "released": whose values the fields take that are None
     backbone: str = "resnet18"  # or "resnet50"; §3.1
     backbone_options: Mapping[str, Any] = field(default_factory=dict)  # weights=, convention=
     head: str | None = None  # file of a trained head, or its name in the folders of weights; None: pooled features
+    # Whether a head's columns are scaled by their RMS in the search itself (released), for which all rows are formed,
+    # or by that of the frame learnt from last (ours): with random layers 3–5 % apart, scores by 5 % of the peak.
+    search_rms: bool | None = None
     refine: bool = True  # the box by the IoU-net, where the head's file holds one; §3.4
     region: float = 5.0  # side of the square search region, √(w·h) of the object; §4.1
     side_px: int = 288  # of the patch; §4.1

@@ -40,6 +40,7 @@ class DCFST(Tracker):
         self._backbone = Backbone(c.backbone, ("layer2", "layer3"), **options)
         self._refiner: BoxRefiner | None = None
         self._samples, note = self._learnt(file)
+        self._search_rms = c.search_rms and file is not None  # without a head the gains are those of the first frame
         self.weights_note = f"{self._backbone.weights_note}; {note}"
         self._pyramid = ScalePyramid(c.scale_levels if self._refiner is None else 1, c.scale_step, c.scale_penalty)
         self._grid = RoiGrid(c.grid, c.side_px, c.side_px / c.region)
@@ -76,9 +77,12 @@ class DCFST(Tracker):
     def _locate(self, scene: Scene, boxes: list[Box]) -> list[Found]:
         windows = [self._window(box) for box in boxes]
         maps = self._backbone(scene.sample([[w] for w in windows], range(len(boxes))))
-        own, weight = self._samples.maps(maps), self._model.weight * self._gains[:, 0]
+        own = self._samples.maps(maps)
         grids = [self._grid.intervals(boxes, factor) for factor in self._pyramid.factors]
-        scores = self._samples.scores(own, grids, weight)
+        gains = self._gains
+        if self._search_rms:
+            gains = self._samples.gains(self._samples.rows(own, self._grid.intervals(boxes)))
+        scores = self._samples.scores(own, grids, self._model.weight * gains[:, 0])
         cells = [[self._grid.cells(w)] * len(self._pyramid.factors) for w in windows]
         places = localise(scores, cells, (1, 1), 1, self._prior, self._pyramid.penalties)
         found = [replace(p, box=self._pyramid.box(p, box)) for p, box in zip(places, boxes, strict=True)]
