@@ -14,6 +14,7 @@ from fasttrack.ops.correlation_filter import (
     CorrelationFilter,
     cf_detect,
     cf_features_window,
+    cf_learn_,
     cf_train,
     cf_update,
     cf_update_,
@@ -22,6 +23,7 @@ from fasttrack.ops.correlation_filter import (
 )
 from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
+from fasttrack.ops.grey import grey
 from fasttrack.ops.hog import hog
 from fasttrack.ops.lrn import lrn, relu_lrn_maxpool
 from fasttrack.ops.pca import PCAModel, pca_apply, pca_fit
@@ -45,6 +47,7 @@ __all__ = [
     "ResponsePeak",
     "cf_detect",
     "cf_features_window",
+    "cf_learn_",
     "cf_train",
     "cf_update",
     "cf_update_",
@@ -54,6 +57,7 @@ __all__ = [
     "crop_resize",
     "fft_size",
     "focal_regression_loss",
+    "grey",
     "hog",
     "lrn",
     "pca_apply",

@@ -43,7 +43,8 @@ def response_peak(maps: Tensor, *, backend: str | None = None) -> ResponsePeak:
     Source: PSR of Bolme et al. 2010 (MOSSE) without the window cut out around the peak.
     """
     check.tensor("response_peak", "maps", maps, dims=(3,), layout="(T, H, W)")
-    if maps.shape[1] < 1 or maps.shape[2] < 1:
+    _, height, width = maps.shape
+    if height < 1 or width < 1:
         check.shape_error("response_peak", "maps", "(T, H, W) with H, W ≥ 1", maps)
     check.no_gradient("response_peak", "maps", maps)
     return ResponsePeak(*_OP(maps, backend=backend))
@@ -54,10 +55,11 @@ def _cpu_why_not(maps: Tensor) -> str | None:
 
 
 def _cpu(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    values = maps.detach().float()
-    if values.shape[2] > 1 and values.stride(2) != 1:
-        values = values.contiguous()
+    values = maps if maps.dtype == torch.float32 else maps.detach().float()
     count, height, width = values.shape
+    if width > 1 and values.stride(2) != 1:
+        values = values.contiguous()
+    stride_map, stride_row, _ = values.stride()
     position = torch.empty((count, 2), dtype=torch.float32)
     score = torch.empty((count,), dtype=torch.float32)
     psr = torch.empty((count,), dtype=torch.float32)
@@ -66,8 +68,8 @@ def _cpu(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         count,
         height,
         width,
-        values.stride(0),
-        values.stride(1),
+        stride_map,
+        stride_row,
         position.data_ptr(),
         score.data_ptr(),
         psr.data_ptr(),
