@@ -27,6 +27,12 @@ struct Work {
         energy(carver.take<double>(scales + 1)) {}
 };
 
+// A spectrum beside those of the channels: of the label, or the coefficients.
+struct Spectrum {
+  float* floats;
+  Spectrum(const MapTransform& t, Carver& carver) : floats(carver.take<float>(t.floats())) {}
+};
+
 const float* map_of(const CfMaps& m, index target, index scale, index channel) {
   return m.features + target * m.stride_target + scale * m.stride_scale + channel * m.stride_channel;
 }
@@ -215,31 +221,30 @@ void cf_train(const CfTrainArgs& a) {
   const index floats = t.floats(), bins = m.width * t.half() * (a.gaussian ? 2 : 1);
   const Team team(m);
   PerThread<Work> works(team.total(), t, int64_t{1});
-  // One more per target at work, for the spectrum of its label.
-  PerThread<Work> label_works(team.targets, t, int64_t{1});
+  PerThread<Spectrum> labels(team.targets, t);
   PerThread<Window, false> window_memory(1, m, t);
   const float* window = prepare(m, t, window_memory);
 #pragma omp parallel num_threads(team.targets)
   {
     const int first = thread_index() * team.channels;
-    Work of_label = label_works.of(thread_index(), t, int64_t{1});
+    float* const of_label = labels.of(thread_index(), t).floats;
     Work sum = works.of(first, t, int64_t{1});
     const float* label = nullptr;
 #pragma omp for schedule(static)
     for (index target = 0; target < m.targets; ++target) {
       if (label == nullptr || a.stride_label != 0) {
         label = a.label + target * a.stride_label;
-        t.forward(label, m.width, nullptr, of_label.spectrum, of_label.passes);
+        t.forward(label, m.width, nullptr, of_label, sum.passes);
       }
       for (int i = 0; i < team.channels; ++i) clear(works.of(first + i, t, int64_t{1}), floats, 1);
 #pragma omp parallel num_threads(team.channels)
       {
         Work w = works.of(first + (team.channels > 1 ? thread_index() : 0), t, int64_t{1});
 #pragma omp for schedule(static)
-        for (index c = 0; c < m.channels; ++c) train_channel(a, t, target, c, window, of_label.spectrum, w);
+        for (index c = 0; c < m.channels; ++c) train_channel(a, t, target, c, window, of_label, w);
       }
       for (int i = 1; i < team.channels; ++i) add_into(sum.sum, works.of(first + i, t, int64_t{1}).sum, floats);
-      finish_training(a, t, of_label.spectrum, sum, sum.model);
+      finish_training(a, t, of_label, sum, sum.model);
       blend(sum.model, a.rate, bins, a.coefficients + row_of(a, target) * bins);
     }
   }
@@ -251,13 +256,13 @@ void cf_detect(const CfDetectArgs& a) {
   const index floats = t.floats(), bins = m.width * t.half();
   const Team team(m);
   PerThread<Work> works(team.total(), t, m.scales);
-  PerThread<Work> shared(team.targets, t, int64_t{1});
+  PerThread<Spectrum> shared(team.targets, t);
   PerThread<Window, false> window_memory(1, m, t);
   const float* window = prepare(m, t, window_memory);
 #pragma omp parallel for schedule(static) num_threads(team.targets)
   for (index target = 0; target < m.targets; ++target) {
     const int own = thread_index(), first = own * team.channels;
-    float* coefficients = shared.of(own, t, int64_t{1}).spectrum;
+    float* coefficients = shared.of(own, t).floats;
     for (index p = 0; p < t.parts(); ++p) {
       float* to = coefficients + p * t.group_floats();
       if (a.gaussian) {

@@ -30,7 +30,7 @@ from fasttrack.ops.pca import PCAModel, pca_apply, pca_fit
 from fasttrack.ops.prroi_pool import prroi_grid_rois, prroi_pool, prroi_pool_grid
 from fasttrack.ops.prroi_score import prroi_filter_score, prroi_linear_score
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
-from fasttrack.ops.response_peak import ResponsePeak, response_peak
+from fasttrack.ops.response_peak import ResponsePeak, response_peak, response_table
 from fasttrack.ops.ridge_solve import ridge_linear, ridge_solve
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "prroi_pool",
     "prroi_pool_grid",
     "response_peak",
+    "response_table",
     "ridge_linear",
     "ridge_solve",
     "shrinkage_loss",

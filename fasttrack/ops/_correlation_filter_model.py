@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,8 +69,14 @@ def pairs(spectra: Tensor) -> Tensor:
     return torch.view_as_real(spectra.resolve_conj())
 
 
+def _alike(value: Any, like: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.dtype == like.dtype and value.device == like.device
+
+
 def check_window(op: str, features: Tensor, window: Tensor) -> None:
-    """``window`` must be (H, W) of the size, dtype and device of ``features``."""
+    """``window`` must be (H, W) of the size, dtype and device of ``features``, which was checked before."""
+    if _alike(window, features) and window.shape == features.shape[-2:]:
+        return
     check.tensor(op, "window", window, dims=(2,), layout="(H, W)")
     if window.shape != features.shape[-2:]:
         check.shape_error(op, "window", f"of the size of features, {tuple(features.shape[-2:])}", window)
@@ -78,7 +85,9 @@ def check_window(op: str, features: Tensor, window: Tensor) -> None:
 
 
 def check_label(op: str, features: Tensor, label: Tensor) -> None:
-    """``label`` must be (H, W) or one per target, of the size, dtype and device of ``features``."""
+    """``label`` must be (H, W) or one per target, of the size, dtype and device of ``features``, checked before."""
+    if _alike(label, features) and label.shape == features.shape[-2:]:
+        return
     check.tensor(op, "label", label, dims=(2, 3), layout="(H, W) or (T, H, W)")
     size, targets = features.shape[-2:], features.shape[:-3]
     if label.shape[-2:] != size or (label.dim() == 3 and label.shape[:1] != targets):

@@ -21,6 +21,7 @@ from fasttrack.ops._correlation_filter_model import (
     check_rate,
     check_update,
     check_window,
+    needs_gradient,
     pairs,
 )
 from fasttrack.ops._op import Op
@@ -117,11 +118,13 @@ def cf_learn_(
     check_label(op, features, label)
     if window is not None:
         check_window(op, features, window)
-        check.no_gradient(op, "window", window)
     lam = check.number(op, "lam", lam, low=0.0, low_open=True)
     template, b, gaussian = model.template, model.coefficients, model.kernel == "gaussian"
-    for name, value in (("model", template), ("model", b), ("features", features), ("label", label)):
-        check.no_gradient(op, name, value)
+    if needs_gradient(template, b, features, label, *([] if window is None else [window])):
+        given = {"model": template, "model.coefficients": b, "features": features, "label": label, "window": window}
+        for name, value in given.items():
+            if value is not None:
+                check.no_gradient(op, name, value)
     b = pairs(b) if gaussian else b
     if not batched:
         template, b, features = template[None], b[None], features[None]
@@ -132,10 +135,9 @@ def cf_learn_(
 
 def _places(op: str, model: CorrelationFilter, targets: Sequence[int] | None) -> list[int]:
     count = model.template.shape[0] if model.batched else 1
-    if targets is None:
-        return list(range(count))
-    places = list(targets)
-    if len(set(places)) < len(places) or not set(places) <= set(range(count)):
+    everyone = list(range(count))
+    places = everyone if targets is None else list(targets)
+    if places != everyone and (len(set(places)) < len(places) or not set(places) <= set(everyone)):
         raise RangeError(op, "targets", f"some of 0..{count - 1}, each once", repr(places))
     return places
 
