@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fasttrack import gpu, native
+from fasttrack.dispatch import use_backend
 from fasttrack.spec.base import Case
 
 __all__ = ["DEVICE", "OURS", "make", "on_backend", "place", "throughout", "wide"]
@@ -48,23 +49,13 @@ def on_backend(function: Callable[..., Any], backend: str) -> Callable[..., Any]
 
 
 def throughout(run: Callable[[], Any], backend: str) -> Callable[[], Any]:
-    """``run`` with one backend in its backward passes too.
-
-    Those of a GPU run on threads of autograd, which see neither the forward's choice nor ``use_backend``.
-    """
+    """``run`` with one backend in its backward passes too: the choice goes with the graph."""
     if DEVICE == "cpu":
         return run
 
     def chosen() -> Any:
-        before = os.environ.get("FASTTRACK_BACKEND")
-        os.environ["FASTTRACK_BACKEND"] = backend
-        try:
+        with use_backend(backend):
             return run()
-        finally:
-            if before is None:
-                del os.environ["FASTTRACK_BACKEND"]
-            else:
-                os.environ["FASTTRACK_BACKEND"] = before
 
     return chosen
 

@@ -20,8 +20,10 @@ struct CfTrainArgs {
   int64_t stride_label;
   bool gaussian;
   float lam, sigma;
-  float* model;         // (T, C, W, H / 2 + 1) complex: numerator (linear) or spectra of the maps (Gaussian)
-  float* coefficients;  // (T, W, H / 2 + 1): denominator (linear, real) or dual variables (Gaussian, complex)
+  float* model;         // (M, C, W, H / 2 + 1) complex: numerator (linear) or spectra of the maps (Gaussian)
+  float* coefficients;  // (M, W, H / 2 + 1): denominator (linear, real) or dual variables (Gaussian, complex)
+  const int64_t* rows;  // T different places in the model; null for 0, 1, … (then M = T)
+  float rate;           // share of what is learnt; the rest is what the model holds. With 1 it need not hold anything
 };
 
 struct CfDetectArgs {

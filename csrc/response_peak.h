@@ -9,9 +9,7 @@ struct ResponsePeakArgs {
   const float* maps;  // count × height × width, rows contiguous
   int64_t count, height, width;
   int64_t stride_map, stride_row;  // in floats
-  float* position;                 // count × 2: row, column
-  float* score;                    // count
-  float* psr;                      // count
+  float* out;                      // count × 4: row, column, score, psr
 };
 
 }  // namespace ft

@@ -45,6 +45,8 @@ class Row:
 _TABLE: dict[str, tuple[Row, ...]] = {}
 _CHOSEN: ContextVar[str | None] = ContextVar("fasttrack_backend", default=None)
 _WARNED: set[tuple[str, str]] = set()
+# Read once: asking the environment takes as long as the rest of the choice.
+_EVERYWHERE = os.environ.get("FASTTRACK_BACKEND") or None
 
 
 def register(op: str, rows: tuple[Row, ...]) -> None:
@@ -98,13 +100,14 @@ def choose(op: str, args: tuple[Any, ...], backend: str | None = None) -> Row:
     Args:
         op: registered op name.
         args: the op's arguments, handed to every ``why_not``.
-        backend: explicit choice; otherwise ``use_backend``, then ``FASTTRACK_BACKEND``, then automatic.
+        backend: explicit choice; otherwise ``use_backend``, then ``FASTTRACK_BACKEND`` as it was when this package
+            was imported, then automatic.
 
     Raises:
         BackendUnavailable: the explicit choice cannot run the call, or an automatic fall-back to the
             reference would hide a backend named in ``FASTTRACK_REQUIRE``.
     """
-    asked = backend or _CHOSEN.get() or os.environ.get("FASTTRACK_BACKEND") or None
+    asked = backend or _CHOSEN.get() or _EVERYWHERE
     rows = _TABLE[op]
     if asked is not None:
         _checked(asked)

@@ -34,7 +34,7 @@ def _refined(peak, top, at, size, stride):
 
 @triton.jit(do_not_specialize=["height", "width", "stride_map", "stride_row", "stride_column"])
 def _peak(
-    maps, position, score, psr, height, width, stride_map, stride_row, stride_column,
+    maps, out, height, width, stride_map, stride_row, stride_column,
     FLAT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     t = tl.program_id(0).to(tl.int64)
@@ -76,20 +76,19 @@ def _peak(
     ratio = tl.where(spread <= 0.0, 0.0, ratio)
     broken = tl.max(nans, 0) > 0
     nan = float("nan")
-    tl.store(position + 2 * t, tl.where(broken, nan, y.to(tl.float32)))
-    tl.store(position + 2 * t + 1, tl.where(broken, nan, x.to(tl.float32)))
-    tl.store(score + t, tl.where(broken, nan, top))
-    tl.store(psr + t, tl.where(broken, nan, ratio.to(tl.float32)))
+    to = out + 4 * t
+    tl.store(to, tl.where(broken, nan, y.to(tl.float32)))
+    tl.store(to + 1, tl.where(broken, nan, x.to(tl.float32)))
+    tl.store(to + 2, tl.where(broken, nan, top))
+    tl.store(to + 3, tl.where(broken, nan, ratio.to(tl.float32)))
 
 
-def response_peak(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Position (T, 2), score (T,) and psr (T,), float32, of (T, H, W) maps of float32 or a half type, any strides."""
+def response_peak(maps: Tensor) -> Tensor:
+    """(T, 4) rows (row, column, score, psr), float32, of (T, H, W) maps of float32 or a half type, any strides."""
     count, height, width = maps.shape
-    position = torch.empty((count, 2), dtype=torch.float32, device=maps.device)
-    score = torch.empty((count,), dtype=torch.float32, device=maps.device)
-    psr = torch.empty_like(score)
+    out = torch.empty((count, 4), dtype=torch.float32, device=maps.device)
     if count == 0:
-        return position, score, psr
+        return out
     large = height * width > 4096
     config = launch_config(
         SPACE,
@@ -97,14 +96,13 @@ def response_peak(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         default={"BLOCK": 4096 if large else 1024, "num_warps": 16 if large else 4},
     )
     flat = (width == 1 or maps.stride(2) == 1) and (height == 1 or maps.stride(1) == width)
-    _peak[(count,)](maps, position, score, psr, height, width, *maps.stride(), flat, **config)
-    return position, score, psr
+    _peak[(count,)](maps, out, height, width, *maps.stride(), flat, **config)
+    return out
 
 
 def _build(dtype: str, flat: bool, block: int, warps: int) -> Build:
-    outputs = dict.fromkeys(("position", "score", "psr"), "*fp32")
     sizes = {"height": "i32", "width": "i32", "stride_map": "i64", "stride_row": "i64", "stride_column": "i64"}
-    return Build(_peak, {"maps": f"*{dtype}", **outputs, **sizes}, {"FLAT": flat, "BLOCK": block}, num_warps=warps)
+    return Build(_peak, {"maps": f"*{dtype}", "out": "*fp32", **sizes}, {"FLAT": flat, "BLOCK": block}, num_warps=warps)
 
 
 BUILDS: tuple[Build, ...] = (

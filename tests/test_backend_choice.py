@@ -1,5 +1,8 @@
 """An explicit choice of a backend holds in the backward pass too, in whatever thread that runs."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -91,3 +94,15 @@ def test_the_choice_does_not_leak(asked):
     total, leaves = graph(SPECS[0], backend="cpu")
     torch.autograd.grad(total, leaves)
     assert dispatch.chosen() is None
+
+
+@pytest.mark.parametrize("backend", ["reference", "cuda"])
+def test_the_environment_chooses_for_every_op(backend):
+    """As it is when the package is imported; where the backend cannot run the call, nothing else does."""
+    call = "import torch; from fasttrack import ops; print(ops.response_peak(torch.eye(3)[None]).score.item())"
+    environment = {**os.environ, "FASTTRACK_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=False)
+    if backend == "reference":
+        assert (done.returncode, done.stdout) == (0, "1.0\n"), done.stderr
+    else:
+        assert done.returncode == 1 and "BackendUnavailable: response_peak" in done.stderr

@@ -14,7 +14,7 @@ from fasttrack.spec.base import outputs_of
 REASON = native.triton_why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-STEMS = ("regression_loss", "crop_resize", "response_peak", "hog", "lrn", "color_names", "pca")
+STEMS = ("regression_loss", "crop_resize", "response_peak", "grey", "hog", "lrn", "color_names", "pca")
 # Numbers in the arguments of a case: each costs a second where kernels are interpreted.
 LARGEST = 800
 

@@ -135,6 +135,63 @@ def test_update_in_place_and_its_ends(kernel):
     assert torch.allclose(first.coefficients, wanted.coefficients, rtol=1e-5, atol=1e-6)
 
 
+@BOTH
+@KERNELS
+@pytest.mark.parametrize("targets", [None, (0, 1, 2), (2, 0), (1,), ()])
+def test_learning_is_training_and_averaging(kernel, backend, targets):
+    """Of all targets or some of them, in any order; the others stay as they are, to the bit."""
+    x, window = noise(3, 4, 10, 12), noise(10, 12, seed=4).abs()
+    model = ops.cf_train(noise(3, 4, 10, 12, seed=1), label_of(10, 12), 0.1, kernel, 0.6)
+    places = [0, 1, 2] if targets is None else list(targets)
+    labels = torch.stack([label_of(10, 12, 1.0 + k) for k in range(3)])
+    for label in (labels[:1][0], labels[places]):
+        taught = ops.cf_train(x[places], label, 0.1, kernel, 0.6, window)
+        before = [getattr(model, f).clone() for f in ("template", "coefficients")]
+        memory = model.template.data_ptr(), model.coefficients.data_ptr()
+        again = ops.cf_learn_(model, x[places], label, 0.3, 0.1, window, targets, backend=backend)
+        assert again is model and (model.template.data_ptr(), model.coefficients.data_ptr()) == memory
+        for old, field in zip(before, ("template", "coefficients"), strict=True):
+            wanted = old.clone()
+            wanted[places] = 0.7 * old[places] + 0.3 * getattr(taught, field)
+            got = getattr(model, field)
+            left = [k for k in range(3) if k not in places]
+            assert torch.equal(got[left], old[left])
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+            if places:  # canary: a model that learns nothing, or all of it
+                moved = (got[places] - old[places]).norm() / (getattr(taught, field) - old[places]).norm()
+                assert float(moved) == pytest.approx(0.3, rel=1e-3)
+
+
+def test_learning_of_one_target_and_its_ends():
+    x, y = noise(2, 3, 10, 12), label_of(10, 12)
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        model, taught = (ops.cf_train(m.to(dtype), y.to(dtype), 0.1) for m in x)
+        before = model.template.clone()
+        ops.cf_learn_(model, x[1].to(dtype), y.to(dtype), 0.0, 0.1)
+        assert torch.equal(model.template, before)
+        ops.cf_learn_(model, x[1].to(dtype), y.to(dtype), 1.0, 0.1)
+        torch.testing.assert_close(model.template, taught.template, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(model.coefficients, taught.coefficients)
+
+
+@KERNELS
+def test_many_targets_share_the_threads(kernel):
+    """More cells than a team is woken for; the result is that of one thread."""
+    x, y = noise(9, 8, 48, 64), label_of(48, 64)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            model = ops.cf_train(x, y, 0.1, kernel)
+            ops.cf_learn_(model, x.flip(0), y, 0.2, 0.1)
+            results.append((model.template, model.coefficients, ops.cf_detect(model, x[:, None].repeat(1, 3, 1, 1, 1))))
+    finally:
+        torch.set_num_threads(before)
+    for one, three in zip(*results, strict=True):
+        torch.testing.assert_close(one, three, rtol=1e-5, atol=1e-6)
+
+
 @KERNELS
 def test_window_is_the_product(kernel):
     x, y, w = noise(3, 16, 18), label_of(16, 18), hann_window((16, 18))
@@ -309,6 +366,24 @@ def test_messages():
         (ShapeError, "new.template", lambda: ops.cf_update(model, ops.cf_train(x[:2], y), 0.5)),
         (ShapeError, "cf_features_window: window", lambda: ops.cf_features_window(x, y[0])),
     ):
+        with pytest.raises(error, match=text):
+            call()
+    many = ops.cf_train(torch.stack([x, x]), y)
+    for error, text, call in (
+        (RangeError, "cf_learn_: rate must be a finite number ≥ 0", lambda: ops.cf_learn_(model, x, y, -0.1)),
+        (RangeError, r"rate must be a number in \[0, 1\], got 2", lambda: ops.cf_learn_(model, x, y, 2)),
+        (RangeError, "lam must be a finite number > 0", lambda: ops.cf_learn_(model, x, y, 0.1, 0.0)),
+        (ShapeError, r"features must be \(C, H, W\), got", lambda: ops.cf_learn_(model, x[None], y, 0.1)),
+        (ShapeError, r"\(T, C, H, W\) with C, H, W = \(3, 8, 9\)", lambda: ops.cf_learn_(many, x[None], y, 0.1)),
+        (ShapeError, r"label must be \(8, 9\) or with", lambda: ops.cf_learn_(model, x, y[1:], 0.1)),
+        (ShapeError, "window must be of the size", lambda: ops.cf_learn_(model, x, y, 0.1, window=y[1:])),
+        (DtypeError, "features must be of the dtype of model", lambda: ops.cf_learn_(model, x.double(), y, 0.1)),
+        (RangeError, r"targets must be some of 0..1, each once, got \[1, 1\]",
+         lambda: ops.cf_learn_(many, torch.stack([x, x]), y, 0.1, targets=(1, 1))),
+        (RangeError, r"targets must be some of 0..1", lambda: ops.cf_learn_(many, x[None], y, 0.1, targets=(2,))),
+        (ArgumentError, "cf_learn_: features must be a tensor that asks for no gradient",
+         lambda: ops.cf_learn_(model, x.clone().requires_grad_(), y, 0.1)),
+    ):  # fmt: skip
         with pytest.raises(error, match=text):
             call()
     asking = replace(model, template=model.template.clone().requires_grad_())

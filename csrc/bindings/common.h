@@ -37,6 +37,7 @@ T* at(uintptr_t address) {
   X(correlation_filter) \
   X(crop_resize)        \
   X(cuda)               \
+  X(grey)               \
   X(hog)                \
   X(lrn)                \
   X(pca)                \

@@ -30,7 +30,27 @@ void cf_train(uintptr_t features, const std::vector<int64_t>& sizes, const std::
                          lam,
                          sigma,
                          at<float>(model),
-                         at<float>(coefficients)};
+                         at<float>(coefficients),
+                         nullptr,
+                         1.0f};
+  py::gil_scoped_release release;
+  kernels().cf_train(args);
+}
+
+// `rows` are the places of the targets in the model, which is averaged with what is learnt.
+void cf_learn(uintptr_t features, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides,
+              uintptr_t window, uintptr_t label, int64_t stride_label, bool gaussian, float lam, float sigma,
+              uintptr_t model, uintptr_t coefficients, const std::vector<int64_t>& rows, float rate) {
+  const CfTrainArgs args{maps_of(features, sizes, strides, window),
+                         at<const float>(label),
+                         stride_label,
+                         gaussian,
+                         lam,
+                         sigma,
+                         at<float>(model),
+                         at<float>(coefficients),
+                         rows.data(),
+                         rate};
   py::gil_scoped_release release;
   kernels().cf_train(args);
 }
@@ -58,6 +78,7 @@ void cf_update(uintptr_t a, uintptr_t b, uintptr_t out, int64_t count, float rat
 
 void bind_correlation_filter(py::module_& m) {
   m.def("cf_train", &cf_train);
+  m.def("cf_learn", &cf_learn);
   m.def("cf_detect", &cf_detect);
   m.def("cf_update", &cf_update);
 }

@@ -5,10 +5,8 @@ namespace ft {
 namespace {
 
 void response_peak(uintptr_t maps, int64_t count, int64_t height, int64_t width, int64_t stride_map, int64_t stride_row,
-                   uintptr_t position, uintptr_t score, uintptr_t psr) {
-  const ResponsePeakArgs args{
-      at<const float>(maps), count,         height, width, stride_map, stride_row, at<float>(position),
-      at<float>(score),      at<float>(psr)};
+                   uintptr_t out) {
+  const ResponsePeakArgs args{at<const float>(maps), count, height, width, stride_map, stride_row, at<float>(out)};
   py::gil_scoped_release release;
   kernels().response_peak(args);
 }

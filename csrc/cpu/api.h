@@ -5,6 +5,7 @@
 #include "conv_regression.h"
 #include "correlation_filter.h"
 #include "crop_resize.h"
+#include "grey.h"
 #include "hog.h"
 #include "lrn.h"
 #include "pca.h"
@@ -28,6 +29,7 @@
   X(conv_features_gradient, ConvFeaturesGradientArgs)        \
   X(conv_runs, ConvRunsArgs)                                 \
   X(crop_resize, CropResizeArgs)                             \
+  X(grey, GreyArgs)                                          \
   X(hog, HogArgs)                                            \
   X(lrn, LrnArgs)                                            \
   X(pca_product, PcaProductArgs)                             \

@@ -1,7 +1,7 @@
 // Correlation filters: training and detection, channel by channel, the spectra of one channel in cache at a time.
 //
-// Threads share the channels of a target; each sums into memory of its own, and the parts are added in order,
-// so that a result does not depend on how threads were scheduled.
+// Threads share the targets, or the channels of one target; there each sums into memory of its own, and the parts
+// are added in order, so that a result does not depend on how threads were scheduled.
 #include "correlation_filter.h"
 
 #include <algorithm>
@@ -27,15 +27,37 @@ struct Work {
         energy(carver.take<double>(scales + 1)) {}
 };
 
+// A spectrum beside those of the channels: of the label, or the coefficients.
+struct Spectrum {
+  float* floats;
+  Spectrum(const MapTransform& t, Carver& carver) : floats(carver.take<float>(t.floats())) {}
+};
+
 const float* map_of(const CfMaps& m, index target, index scale, index channel) {
   return m.features + target * m.stride_target + scale * m.stride_scale + channel * m.stride_channel;
 }
+
+index row_of(const CfTrainArgs& a, index target) { return a.rows == nullptr ? target : a.rows[target]; }
 
 float one_over_size(const CfMaps& m) {
   return static_cast<float>(1.0 / (static_cast<double>(m.channels) * static_cast<double>(m.height * m.width)));
 }
 
-int threads_for(const CfMaps& m) { return static_cast<int>(std::min<int64_t>(max_threads(), m.channels)); }
+constexpr int64_t kParallelCells = 1 << 17;  // below, waking a team costs more than it gives
+
+// Threads over targets, and over the channels of each.
+struct Team {
+  int targets, channels;
+  explicit Team(const CfMaps& m) : targets(1), channels(1) {
+    const int64_t of_target = m.scales * m.channels * m.height * m.width;
+    if (m.targets > 1 && m.targets * of_target >= kParallelCells) {
+      targets = static_cast<int>(std::min<int64_t>(max_threads(), m.targets));
+    } else if (of_target >= kParallelCells) {
+      channels = static_cast<int>(std::min<int64_t>(max_threads(), m.channels));
+    }
+  }
+  int total() const { return targets * channels; }
+};
 
 // The window as the transforms want it, in memory of its own; null without one.
 struct Window {
@@ -120,6 +142,16 @@ void finish_training(const CfTrainArgs& a, const MapTransform& t, const float* l
   for (index p = 0; p < t.parts(); ++p) t.write_complex(p, w.spectrum + p * group, out);
 }
 
+// old <- old + rate (fresh - old); with a rate of 1 what was there is not read.
+void blend(const float* fresh, float rate, index count, float* old) {
+  if (rate == 1.0f) {
+    std::copy(fresh, fresh + count, old);
+    return;
+  }
+#pragma omp simd
+  for (index i = 0; i < count; ++i) old[i] += rate * (fresh[i] - old[i]);
+}
+
 // One response: linear sum / B; Gaussian the kernel of every shift, filtered with the dual variables.
 void finish_detection(const CfDetectArgs& a, const MapTransform& t, const float* coefficients, float* sum,
                       double energy, Work& w, float* out) {
@@ -145,13 +177,16 @@ void train_channel(const CfTrainArgs& a, const MapTransform& t, index target, in
                    const float* label, Work& w) {
   const CfMaps& m = a.maps;
   const float* next = map_of(m, target, 0, std::min<index>(channel + 1, m.channels - 1));
-  float* out = a.model + 2 * (target * m.channels + channel) * m.width * t.half();
+  const index floats = 2 * m.width * t.half();
+  float* const model = a.model + (row_of(a, target) * m.channels + channel) * floats;
+  float* const out = a.rate == 1.0f ? model : w.model;
   const float scale = one_over_size(m);
   t.forward_parts(map_of(m, target, 0, channel), m.stride_row, window, w.passes, [&](index part, float* bins) {
     const index from = part * t.group_floats();
     square(bins, a.gaussian ? nullptr : label + from, scale, w.sum + from / 2, t.part_floats(part), next + from);
     t.write_complex(part, bins, out);
   });
+  if (out != model) blend(out, a.rate, floats, model);
 }
 
 void detect_channel(const CfDetectArgs& a, const MapTransform& t, index target, index channel, const float* window,
@@ -183,28 +218,35 @@ void detect_channel(const CfDetectArgs& a, const MapTransform& t, index target, 
 void cf_train(const CfTrainArgs& a) {
   const CfMaps& m = a.maps;
   const MapTransform t(m.height, m.width);
-  const index floats = t.floats(), bins = m.width * t.half();
-  const int threads = threads_for(m);
-  PerThread<Work> works(threads, t, int64_t{1});
-  // One more, for the spectrum of the label.
-  PerThread<Work> label_work(1, t, int64_t{1});
-  Work of_label = label_work.of(0, t, int64_t{1});
+  const index floats = t.floats(), bins = m.width * t.half() * (a.gaussian ? 2 : 1);
+  const Team team(m);
+  PerThread<Work> works(team.total(), t, int64_t{1});
+  PerThread<Spectrum> labels(team.targets, t);
   PerThread<Window, false> window_memory(1, m, t);
   const float* window = prepare(m, t, window_memory);
-  for (index target = 0; target < m.targets; ++target) {
-    if (target == 0 || a.stride_label != 0) {
-      t.forward(a.label + target * a.stride_label, m.width, nullptr, of_label.spectrum, of_label.passes);
-    }
-    for (int i = 0; i < threads; ++i) clear(works.of(i, t, int64_t{1}), floats, 1);
-#pragma omp parallel num_threads(threads)
-    {
-      Work w = works.of(thread_index(), t, int64_t{1});
+#pragma omp parallel num_threads(team.targets)
+  {
+    const int first = thread_index() * team.channels;
+    float* const of_label = labels.of(thread_index(), t).floats;
+    Work sum = works.of(first, t, int64_t{1});
+    const float* label = nullptr;
 #pragma omp for schedule(static)
-      for (index c = 0; c < m.channels; ++c) train_channel(a, t, target, c, window, of_label.spectrum, w);
+    for (index target = 0; target < m.targets; ++target) {
+      if (label == nullptr || a.stride_label != 0) {
+        label = a.label + target * a.stride_label;
+        t.forward(label, m.width, nullptr, of_label, sum.passes);
+      }
+      for (int i = 0; i < team.channels; ++i) clear(works.of(first + i, t, int64_t{1}), floats, 1);
+#pragma omp parallel num_threads(team.channels)
+      {
+        Work w = works.of(first + (team.channels > 1 ? thread_index() : 0), t, int64_t{1});
+#pragma omp for schedule(static)
+        for (index c = 0; c < m.channels; ++c) train_channel(a, t, target, c, window, of_label, w);
+      }
+      for (int i = 1; i < team.channels; ++i) add_into(sum.sum, works.of(first + i, t, int64_t{1}).sum, floats);
+      finish_training(a, t, of_label, sum, sum.model);
+      blend(sum.model, a.rate, bins, a.coefficients + row_of(a, target) * bins);
     }
-    Work first = works.of(0, t, int64_t{1});
-    for (int i = 1; i < threads; ++i) add_into(first.sum, works.of(i, t, int64_t{1}).sum, floats);
-    finish_training(a, t, of_label.spectrum, first, a.coefficients + target * bins * (a.gaussian ? 2 : 1));
   }
 }
 
@@ -212,13 +254,15 @@ void cf_detect(const CfDetectArgs& a) {
   const CfMaps& m = a.maps;
   const MapTransform t(m.height, m.width);
   const index floats = t.floats(), bins = m.width * t.half();
-  const int threads = threads_for(m);
-  PerThread<Work> works(threads, t, m.scales);
-  PerThread<Work> shared(1, t, int64_t{1});
-  float* coefficients = shared.of(0, t, int64_t{1}).spectrum;
+  const Team team(m);
+  PerThread<Work> works(team.total(), t, m.scales);
+  PerThread<Spectrum> shared(team.targets, t);
   PerThread<Window, false> window_memory(1, m, t);
   const float* window = prepare(m, t, window_memory);
+#pragma omp parallel for schedule(static) num_threads(team.targets)
   for (index target = 0; target < m.targets; ++target) {
+    const int own = thread_index(), first = own * team.channels;
+    float* coefficients = shared.of(own, t).floats;
     for (index p = 0; p < t.parts(); ++p) {
       float* to = coefficients + p * t.group_floats();
       if (a.gaussian) {
@@ -227,23 +271,24 @@ void cf_detect(const CfDetectArgs& a) {
         t.read_real(p, a.coefficients + target * bins, to);
       }
     }
-    for (int i = 0; i < threads; ++i) clear(works.of(i, t, m.scales), floats, m.scales);
-#pragma omp parallel num_threads(threads)
+    const auto work_of = [&](int i) { return works.of(first + (team.channels > 1 ? i : 0), t, m.scales); };
+    for (int i = 0; i < team.channels; ++i) clear(work_of(i), floats, m.scales);
+#pragma omp parallel num_threads(team.channels)
     {
-      Work w = works.of(thread_index(), t, m.scales);
+      Work w = work_of(thread_index());
 #pragma omp for schedule(static)
       for (index c = 0; c < m.channels; ++c) detect_channel(a, t, target, c, window, w);
     }
-    Work first = works.of(0, t, m.scales);
-    for (int i = 1; i < threads; ++i) {
-      const Work other = works.of(i, t, m.scales);
-      add_into(first.sum, other.sum, m.scales * floats);
-      for (index s = 0; s <= m.scales; ++s) first.energy[s] += other.energy[s];
+    Work sum = work_of(0);
+    for (int i = 1; i < team.channels; ++i) {
+      const Work other = work_of(i);
+      add_into(sum.sum, other.sum, m.scales * floats);
+      for (index s = 0; s <= m.scales; ++s) sum.energy[s] += other.energy[s];
     }
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(static) num_threads(team.channels)
     for (index s = 0; s < m.scales; ++s) {
-      Work w = works.of(thread_index(), t, m.scales);
-      finish_detection(a, t, coefficients, first.sum + s * floats, first.energy[s] + first.energy[m.scales], w,
+      Work w = work_of(thread_index());
+      finish_detection(a, t, coefficients, sum.sum + s * floats, sum.energy[s] + sum.energy[m.scales], w,
                        a.response + (target * m.scales + s) * t.cells());
     }
   }

@@ -44,6 +44,7 @@ double parabola_shift(double before, double top, double after) {
 
 void peak_of_map(const ResponsePeakArgs& a, int64_t t) {
   const float* map = a.maps + t * a.stride_map;
+  float* const out = a.out + 4 * t;
   const float origin = map[0];
   float top = -__builtin_inff();
   double sum = 0.0, square = 0.0;
@@ -60,8 +61,7 @@ void peak_of_map(const ResponsePeakArgs& a, int64_t t) {
     nan = nan || s.nan;
   }
   if (nan) {
-    const float none = __builtin_nanf("");
-    a.position[2 * t] = a.position[2 * t + 1] = a.score[t] = a.psr[t] = none;
+    for (int i = 0; i < 4; ++i) out[i] = __builtin_nanf("");
     return;
   }
   const float* line = map + row * a.stride_row;
@@ -74,10 +74,10 @@ void peak_of_map(const ResponsePeakArgs& a, int64_t t) {
   const double mean = sum / n;
   const double spread = square / n - mean * mean;  // negative only by rounding; NaN when infinite
   const double above = static_cast<double>(top) - origin - mean;
-  a.position[2 * t] = static_cast<float>(y);
-  a.position[2 * t + 1] = static_cast<float>(x);
-  a.score[t] = top;
-  a.psr[t] = spread <= 0.0 ? 0.0f : static_cast<float>(above / __builtin_sqrt(spread));
+  out[0] = static_cast<float>(y);
+  out[1] = static_cast<float>(x);
+  out[2] = top;
+  out[3] = spread <= 0.0 ? 0.0f : static_cast<float>(above / __builtin_sqrt(spread));
 }
 
 }  // namespace

@@ -61,15 +61,8 @@ class FilterRegressor:
 
     def update(self, features: Tensor, rows: Sequence[int]) -> None:
         """One more frame of the targets ``rows``; (len(rows), C, H, W), centred on them."""
-        model = self._fitted("update")
-        new = self._trained(features)
-        if len(rows) == model.template.shape[0]:
-            ops.cf_update_(model, new, self.config.rate)
-            return
-        at = torch.tensor(rows, device=model.template.device)
-        part = replace(model, template=model.template[at], coefficients=model.coefficients[at])
-        part = ops.cf_update_(part, new, self.config.rate)
-        model.template[at], model.coefficients[at] = part.template, part.coefficients
+        c = self.config
+        ops.cf_learn_(self._fitted("update"), features, self.label, c.rate, c.ridge, self.window, rows)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these targets only."""

@@ -14,6 +14,7 @@ from fasttrack.ops.correlation_filter import (
     CorrelationFilter,
     cf_detect,
     cf_features_window,
+    cf_learn_,
     cf_train,
     cf_update,
     cf_update_,
@@ -22,13 +23,14 @@ from fasttrack.ops.correlation_filter import (
 )
 from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
+from fasttrack.ops.grey import grey
 from fasttrack.ops.hog import hog
 from fasttrack.ops.lrn import lrn, relu_lrn_maxpool
 from fasttrack.ops.pca import PCAModel, pca_apply, pca_fit
 from fasttrack.ops.prroi_pool import prroi_grid_rois, prroi_pool, prroi_pool_grid
 from fasttrack.ops.prroi_score import prroi_filter_score, prroi_linear_score
 from fasttrack.ops.regression_loss import focal_regression_loss, shrinkage_loss, square_loss, truncated_loss
-from fasttrack.ops.response_peak import ResponsePeak, response_peak
+from fasttrack.ops.response_peak import ResponsePeak, response_peak, response_table
 from fasttrack.ops.ridge_solve import ridge_linear, ridge_solve
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "ResponsePeak",
     "cf_detect",
     "cf_features_window",
+    "cf_learn_",
     "cf_train",
     "cf_update",
     "cf_update_",
@@ -54,6 +57,7 @@ __all__ = [
     "crop_resize",
     "fft_size",
     "focal_regression_loss",
+    "grey",
     "hog",
     "lrn",
     "pca_apply",
@@ -65,6 +69,7 @@ __all__ = [
     "prroi_pool",
     "prroi_pool_grid",
     "response_peak",
+    "response_table",
     "ridge_linear",
     "ridge_solve",
     "shrinkage_loss",

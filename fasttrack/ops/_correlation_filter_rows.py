@@ -6,6 +6,7 @@ Complex tensors cross as real ones with a last axis of (re, im). ``features`` ar
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import correlation_filter as spec
 
-__all__ = ["DETECT", "TRAIN", "UPDATE", "fft_size"]
+__all__ = ["DETECT", "TRAIN", "UPDATE", "cpu_why_not", "fft_size", "kernel_maps"]
 
 
 def fft_size(n: int) -> int:
@@ -33,42 +34,48 @@ def fft_size(n: int) -> int:
         n += 1
 
 
+@cache
+def _smooth(n: int) -> bool:
+    return fft_size(n) == n
+
+
 def _bins(features: Tensor) -> tuple[int, int]:
     return features.shape[-1], features.shape[-2] // 2 + 1
 
 
-def _cpu_why_not(features: Tensor) -> str | None:
+def cpu_why_not(features: Tensor) -> str | None:
+    """Why the C++ kernels cannot read these maps; None when they can."""
     reason = on_cpu(features, "features")
     if reason is not None:
         return reason
     for name, n in (("height", features.shape[-2]), ("width", features.shape[-1])):
-        if fft_size(n) != n:
+        if not _smooth(n):
             return f"needs sizes without prime factors above 5, got {name} {n} (fft_size gives {fft_size(n)})"
     return None
 
 
 def _train_why_not(features: Tensor, *_: Any) -> str | None:
-    return _cpu_why_not(features)
+    return cpu_why_not(features)
 
 
 def _detect_why_not(template: Tensor, coefficients: Tensor, features: Tensor, *_: Any) -> str | None:
-    return _cpu_why_not(features)
+    return cpu_why_not(features)
 
 
 def _update_why_not(template: Tensor, *_: Any) -> str | None:
     return on_cpu(template, "model")
 
 
-def _maps(features: Tensor) -> Tensor:
+def kernel_maps(features: Tensor) -> Tensor:
     """Float32 with contiguous rows; other strides are free."""
-    values = features.detach().float()
+    values = features if features.dtype == torch.float32 else features.detach().float()
     return values if values.stride(-1) == 1 or values.shape[-1] == 1 else values.contiguous()
 
 
 def _train_cpu(
     features: Tensor, label: Tensor, window: Tensor | None, lam: float, sigma: float, gaussian: bool
 ) -> tuple[Tensor, Tensor]:
-    x, y = _maps(features), kernel_input(label)
+    x, y = kernel_maps(features), kernel_input(label)
     w = None if window is None else kernel_input(window)
     targets, channels = x.shape[:2]
     bins = _bins(x)
@@ -93,13 +100,15 @@ def _train_cpu(
 def _detect_cpu(
     template: Tensor, coefficients: Tensor, features: Tensor, window: Tensor | None, sigma: float, gaussian: bool
 ) -> Tensor:
-    z, a, b = _maps(features), kernel_input(template), kernel_input(coefficients)
+    z, a, b = kernel_maps(features), kernel_input(template), kernel_input(coefficients)
     w = None if window is None else kernel_input(window)
-    response = torch.empty((*z.shape[:2], *z.shape[3:]), dtype=torch.float32)
+    targets, scales, channels, height, width = z.shape
+    *strides, _ = z.stride()
+    response = torch.empty((targets, scales, height, width), dtype=torch.float32)
     native.lib().cf_detect(
         z.data_ptr(),
-        list(z.shape),
-        list(z.stride()[:4]),
+        (targets, scales, channels, height, width),
+        strides,
         0 if w is None else w.data_ptr(),
         a.data_ptr(),
         b.data_ptr(),
@@ -107,7 +116,7 @@ def _detect_cpu(
         sigma,
         response.data_ptr(),
     )
-    return response.to(features.dtype)
+    return response if features.dtype == torch.float32 else response.to(features.dtype)
 
 
 def _update_cpu(

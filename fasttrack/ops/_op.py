@@ -99,7 +99,9 @@ class Op:
         if torch._C._is_any_autocast_enabled():
             with torch._C._DisableAutocast():
                 return self._eager(args, differentiate, backend)
-        return self._eager(args, differentiate, backend)
+        if differentiate:
+            return self._eager(args, differentiate, backend)
+        return dispatch.choose(self.name, args, backend).run(*args)
 
     def _eager(self, args: tuple[Any, ...], differentiate: bool, backend: str | None) -> Any:
         row = dispatch.choose(self.name, args, backend)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -14,12 +12,14 @@ from fasttrack.ops._autocast import promoted
 from fasttrack.ops._correlation_filter_gradient import windowed
 from fasttrack.ops._correlation_filter_model import (
     CorrelationFilter,
-    check_update,
+    check_label,
+    check_of_model,
     check_window,
     needs_gradient,
     pairs,
     prepared,
 )
+from fasttrack.ops._correlation_filter_update import cf_learn_, cf_update, cf_update_
 from fasttrack.ops._rows import wide
 from fasttrack.spec import correlation_filter as spec
 
@@ -27,6 +27,7 @@ __all__ = [
     "CorrelationFilter",
     "cf_detect",
     "cf_features_window",
+    "cf_learn_",
     "cf_train",
     "cf_update",
     "cf_update_",
@@ -119,12 +120,7 @@ def cf_train(
     check.tensor(op, "features", features, dims=(3, 4), layout="(C, H, W) or (T, C, H, W)")
     if min(features.shape[-3:]) < 1:
         check.shape_error(op, "features", "(…, C, H, W) with C, H, W ≥ 1", features)
-    check.tensor(op, "label", label, dims=(2, 3), layout="(H, W) or (T, H, W)")
-    if label.shape[-2:] != features.shape[-2:] or label.shape[:-2] not in ((), features.shape[:-3]):
-        wanted = f"{tuple(features.shape[-2:])} or with the targets of features, {tuple(features.shape[:-3])}, in front"
-        check.shape_error(op, "label", wanted, label)
-    check.same_dtype(op, "label", label, "features", features)
-    check.same_device(op, "label", label, "features", features)
+    check_label(op, features, label)
     lam = check.number(op, "lam", lam, low=0.0, low_open=True)
     check.choice(op, "kernel", kernel, spec.KERNELS)
     sigma = check.number(op, "sigma", sigma, low=0.0, low_open=True)
@@ -170,15 +166,7 @@ def cf_detect(
     features, window = promoted(features, window)
     front = 1 if model.batched else 0
     check.tensor(op, "features", features, dims=(3 + front, 4 + front), layout=LAYOUTS[front])
-    channels, width = model.template.shape[-3:-1]
-    size = (channels, model.height, width)
-    if features.shape[-3:] != size or features.shape[:front] != model.template.shape[:front]:
-        wanted = f"{LAYOUTS[front]} with C, H, W = {size}"
-        targets = f" and T = {model.template.shape[0]}" if front else ""
-        check.shape_error(op, "features", wanted + targets + " of the model", features)
-    check.same_device(op, "features", features, "model", model.template)
-    if wide(features).dtype != model.template.real.dtype:
-        check.same_dtype(op, "features", features, "model", model.template.real)
+    check_of_model(op, model, features, model.template.shape[0] if front else None, LAYOUTS[front])
     features, window = prepared(op, features, window)
     one_scale = features.dim() == 3 + front
     z = features.unsqueeze(front) if one_scale else features
@@ -192,52 +180,6 @@ def cf_detect(
         response = rows.DETECT(pairs(a), pairs(b) if gaussian else b, z, window, model.sigma, gaussian, backend=backend)
     response = response if front else response[0]
     return response.squeeze(front) if one_scale else response
-
-
-def cf_update(
-    model: CorrelationFilter, new: CorrelationFilter, rate: float, *, backend: str | None = None
-) -> CorrelationFilter:
-    """Running average of filters: every tensor becomes (1 − rate)·model + rate·new.
-
-    Args:
-        model: the filter so far.
-        new: a filter of the same kernel and sizes, trained on the newest frame.
-        rate: share of the new one, in [0, 1] (KCF: 0.02; MOSSE: 0.125).
-        backend: explicit backend; None chooses.
-
-    Returns:
-        A new filter; differentiable in the tensors of both.
-
-    Raises:
-        ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came.
-
-    Source: Henriques et al. 2015 (KCF), §4.2; Bolme et al. 2010 (MOSSE), eq. 10–12.
-    """
-    rate = check_update("cf_update", model, new, rate)
-    gaussian = model.kernel == "gaussian"
-    old_b, new_b = (pairs(m.coefficients) if gaussian else m.coefficients for m in (model, new))
-    spectra, b = rows.UPDATE(pairs(model.template), old_b, pairs(new.template), new_b, rate, backend=backend)
-    return replace(
-        model, template=torch.view_as_complex(spectra), coefficients=torch.view_as_complex(b) if gaussian else b
-    )
-
-
-def cf_update_(model: CorrelationFilter, new: CorrelationFilter, rate: float) -> CorrelationFilter:
-    """``cf_update`` in the memory of ``model``, which is returned. Not differentiable.
-
-    Raises:
-        ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came;
-        ArgumentError: a tensor of the model asks for a gradient.
-    """
-    rate = check_update("cf_update_", model, new, rate)
-    check.no_gradient("cf_update_", "model", model.template)
-    check.no_gradient("cf_update_", "model", model.coefficients)
-    gaussian = model.kernel == "gaussian"
-    with torch.no_grad():
-        pairs(model.template).lerp_(pairs(new.template), rate)
-        old, fresh = (pairs(m.coefficients) if gaussian else m.coefficients for m in (model, new))
-        old.lerp_(fresh, rate)
-    return model
 
 
 def correlation_filter(

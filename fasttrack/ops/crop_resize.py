@@ -69,8 +69,9 @@ def crop_resize(
     """
     op = "crop_resize"
     check.tensor(op, "frame", frame, dims=(2, 3), dtypes=(torch.uint8,), layout="(H, W, 3), (H, W, 1) or (H, W)")
-    channels = frame.shape[2] if frame.dim() == 3 else 1
-    if channels not in (1, 3) or frame.shape[0] < 1 or frame.shape[1] < 1:
+    shape = frame.shape
+    channels = shape[2] if len(shape) == 3 else 1
+    if channels not in (1, 3) or shape[0] < 1 or shape[1] < 1:
         check.shape_error(op, "frame", "(H, W, 3), (H, W, 1) or (H, W) with H, W ≥ 1", frame)
     check.tensor(op, "boxes", boxes, dims=(2,), dtypes=(torch.float32, torch.float64), layout="(K, 4)")
     if boxes.shape[1] != 4:
@@ -106,9 +107,11 @@ def _check_out(out: Tensor, shape: tuple[int, int, int, int], frame: Tensor, box
 
 def _size(size: int | tuple[int, int]) -> tuple[int, int]:
     pair = (size, size) if isinstance(size, int) else size
-    if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(n, int) and n >= 1 for n in pair)):
-        raise RangeError("crop_resize", "size", "one int ≥ 1 or two, (out_h, out_w)", repr(size))
-    return pair[0], pair[1]
+    if isinstance(pair, (tuple, list)) and len(pair) == 2:
+        height, width = pair
+        if isinstance(height, int) and isinstance(width, int) and height >= 1 and width >= 1:
+            return height, width
+    raise RangeError("crop_resize", "size", "one int ≥ 1 or two, (out_h, out_w)", repr(size))
 
 
 def _affine(
@@ -152,10 +155,13 @@ def _cpu(
 def _cpu_into(
     out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, gain: list[float], offset: list[float]
 ) -> None:
-    height, width = frame.shape[:2]
+    height, width, *_ = frame.shape
     channels = len(gain)
-    stride_c = frame.stride(2) if channels > 1 else 1
-    rows = boxes.detach().to(torch.float64).contiguous()
+    stride_y, stride_x, *stride_c = frame.stride()
+    rows = boxes
+    if rows.dtype != torch.float64 or not rows.is_contiguous():
+        rows = boxes.detach().to(torch.float64).contiguous()
+    count, _, out_h, out_w = out.shape
     # An array costs a tenth of a tensor here, where a call may take only microseconds.
     affine = array("f", (*gain, *offset))
     address = affine.buffer_info()[0]
@@ -164,17 +170,17 @@ def _cpu_into(
         height,
         width,
         channels,
-        frame.stride(0),
-        frame.stride(1),
-        stride_c,
+        stride_y,
+        stride_x,
+        stride_c[0] if channels > 1 else 1,
         rows.data_ptr(),
-        rows.shape[0],
+        count,
         address,
         address + affine.itemsize * channels,
         constant,
         out.data_ptr(),
-        out.shape[2],
-        out.shape[3],
+        out_h,
+        out_w,
     )
     if bad >= 0:
         spec.refuse_bad_box(rows, bad)

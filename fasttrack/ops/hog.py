@@ -70,10 +70,11 @@ def _cpu_why_not(patches: Tensor, *_: Any) -> str | None:
 
 
 def _cpu(patches: Tensor, cell_size: int) -> Tensor:
-    values = patches.detach()
+    values = patches
     count, channels, height, width = values.shape
     if width > 1 and values.stride(3) != 1:
         values = values.contiguous()
+    stride_patch, stride_channel, stride_row, _ = values.stride()
     out = torch.empty((count, 31, height // cell_size, width // cell_size), dtype=torch.float32)
     native.lib().hog(
         values.data_ptr(),
@@ -81,9 +82,9 @@ def _cpu(patches: Tensor, cell_size: int) -> Tensor:
         channels,
         height,
         width,
-        values.stride(0),
-        values.stride(1),
-        values.stride(2),
+        stride_patch,
+        stride_channel,
+        stride_row,
         cell_size,
         out.data_ptr(),
     )

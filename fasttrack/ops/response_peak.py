@@ -12,7 +12,7 @@ from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_r
 from fasttrack.spec import response_peak as spec
 from fasttrack.spec.response_peak import ResponsePeak
 
-__all__ = ["ResponsePeak", "response_peak"]
+__all__ = ["ResponsePeak", "response_peak", "response_table"]
 
 
 def response_peak(maps: Tensor, *, backend: str | None = None) -> ResponsePeak:
@@ -42,44 +42,60 @@ def response_peak(maps: Tensor, *, backend: str | None = None) -> ResponsePeak:
 
     Source: PSR of Bolme et al. 2010 (MOSSE) without the window cut out around the peak.
     """
+    table = response_table(maps, backend=backend)
+    return ResponsePeak(table[:, :2], table[:, 2], table[:, 3])
+
+
+def response_table(maps: Tensor, *, backend: str | None = None) -> Tensor:
+    """``response_peak`` as one table, for whoever wants its numbers: one transfer from the GPU, or none.
+
+    Args:
+        maps: (T, H, W) float; half types are widened.
+        backend: explicit backend; None chooses.
+
+    Returns:
+        (T, 4) rows (row, column, score, psr), dtype and device as of ``response_peak``.
+
+    Raises:
+        ShapeError, DtypeError, ArgumentError: as ``response_peak``.
+    """
     check.tensor("response_peak", "maps", maps, dims=(3,), layout="(T, H, W)")
-    if maps.shape[1] < 1 or maps.shape[2] < 1:
+    _, height, width = maps.shape
+    if height < 1 or width < 1:
         check.shape_error("response_peak", "maps", "(T, H, W) with H, W ≥ 1", maps)
     check.no_gradient("response_peak", "maps", maps)
-    return ResponsePeak(*_OP(maps, backend=backend))
+    table: Tensor = _OP(maps, backend=backend)
+    return table
 
 
 def _cpu_why_not(maps: Tensor) -> str | None:
     return on_cpu(maps, "maps")
 
 
-def _cpu(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    values = maps.detach().float()
-    if values.shape[2] > 1 and values.stride(2) != 1:
-        values = values.contiguous()
+def _cpu(maps: Tensor) -> Tensor:
+    values = maps if maps.dtype == torch.float32 else maps.detach().float()
     count, height, width = values.shape
-    position = torch.empty((count, 2), dtype=torch.float32)
-    score = torch.empty((count,), dtype=torch.float32)
-    psr = torch.empty((count,), dtype=torch.float32)
+    if width > 1 and values.stride(2) != 1:
+        values = values.contiguous()
+    stride_map, stride_row, _ = values.stride()
+    out = torch.empty((count, 4), dtype=torch.float32)
     native.lib().response_peak(
         values.data_ptr(),
         count,
         height,
         width,
-        values.stride(0),
-        values.stride(1),
-        position.data_ptr(),
-        score.data_ptr(),
-        psr.data_ptr(),
+        stride_map,
+        stride_row,
+        out.data_ptr(),
     )
-    return position, score, psr
+    return out
 
 
 def _gpu_why_not(maps: Tensor) -> str | None:
     return on_gpu(maps, "maps")
 
 
-def _triton(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _triton(maps: Tensor) -> Tensor:
     from fasttrack.kernels import response_peak as kernels
 
     return kernels.response_peak(maps)
@@ -89,22 +105,18 @@ def _result_dtype(maps: Tensor) -> torch.dtype:
     return torch.float64 if maps.dtype == torch.float64 else torch.float32
 
 
-def _reference(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    dtype = _result_dtype(maps)
+def _reference(maps: Tensor) -> Tensor:
     position, score, psr = spec.response_peak(maps.detach())
-    # Copies: outputs of an op may not share memory.
-    return position.to(dtype, copy=True), score.to(dtype, copy=True), psr.to(dtype, copy=True)
+    return torch.cat((position, score[:, None], psr[:, None]), dim=1).to(_result_dtype(maps))
 
 
-def _meta(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    count, dtype = maps.shape[0], _result_dtype(maps)
-    vector = maps.new_empty((count,), dtype=dtype)
-    return maps.new_empty((count, 2), dtype=dtype), vector, torch.empty_like(vector)
+def _meta(maps: Tensor) -> Tensor:
+    return maps.new_empty((maps.shape[0], 4), dtype=_result_dtype(maps))
 
 
 _OP = Op(
     "response_peak",
-    "(Tensor maps) -> (Tensor position, Tensor score, Tensor psr)",
+    "(Tensor maps) -> Tensor",
     rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
 )

@@ -96,7 +96,7 @@ def localise(
 ) -> list[Found]:
     """Best window and place of every target.
 
-    The peak of ``responses · prior`` is taken per window with sub-cell refinement (``ops.response_peak``); the
+    The peak of ``responses · prior`` is taken per window with sub-cell refinement (``ops.response_table``); the
     window whose peak times its penalty is highest wins.
 
     Args:
@@ -119,35 +119,27 @@ def localise(
     levels = responses.shape[1]
     maps = responses.flatten(0, 1)
     weighted = maps if prior is None else maps * prior
-    peaks = ops.response_peak(weighted)
-    scores = peaks.score if prior is None else _at_peaks(maps, weighted)
-    rows = _numbers(peaks.position, scores, peaks.score, peaks.psr)
+    table = ops.response_table(weighted)
+    if prior is not None:
+        table = torch.cat((table, _at_peaks(maps, weighted)), dim=1)
+    rows = table.tolist()
     # From here on there are a few numbers per map: a tensor operation would cost more than all of them.
     found = []
     for t, own in enumerate(windows):
-        peaks_of = [peak for *_, peak, _ in rows[t * levels : (t + 1) * levels]]
-        level = _best(peaks_of if penalties is None else [p * q for p, q in zip(peaks_of, penalties, strict=True)])
-        place, score, _, psr = rows[t * levels + level]
+        of_target = rows[t * levels : (t + 1) * levels]
+        peaks = [row[2] for row in of_target]
+        level = _best(peaks if penalties is None else [p * q for p, q in zip(peaks, penalties, strict=True)])
+        row, column, peak, psr, *raw = of_target[level]
+        box = footprint((row, column), kernel, own[level], stride_px)
         seen = Response(weighted[t * levels + level], own[level], kernel, stride_px)
-        found.append(Found(footprint(place, kernel, own[level], stride_px), score, psr, level, place, seen))
+        found.append(Found(box, raw[0] if raw else peak, psr, level, (row, column), seen))
     return found
 
 
 def _at_peaks(maps: Tensor, weighted: Tensor) -> Tensor:
-    """Values of (N, H, W) maps in the cells where the weighted ones are largest: (N,)."""
+    """Values of (N, H, W) maps in the cells where the weighted ones are largest: (N, 1)."""
     cells = weighted.flatten(1).argmax(dim=1, keepdim=True)
-    return maps.flatten(1).gather(1, cells)[:, 0]
-
-
-def _numbers(
-    position: Tensor, score: Tensor, peak: Tensor, psr: Tensor
-) -> list[tuple[tuple[float, float], float, float, float]]:
-    """Per map (row, column), score, peak and psr; from the GPU in one transfer."""
-    if not position.is_cpu:
-        table = torch.cat((position, torch.stack((score, peak, psr), dim=1)), dim=1).tolist()
-        return [((row, column), *rest) for row, column, *rest in table]
-    places = [(row, column) for row, column in position.tolist()]
-    return list(zip(places, score.tolist(), peak.tolist(), psr.tolist(), strict=True))
+    return maps.flatten(1).gather(1, cells)
 
 
 def _best(values: list[float]) -> int:

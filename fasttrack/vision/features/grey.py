@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from fasttrack import ops
 from fasttrack.errors import RangeError
 from fasttrack.vision.features.base import check_patches
 
 __all__ = ["Grey"]
 
-_FLATTEST = 1e-5  # deviation of log brightness at which a patch counts as flat
-
 
 class Grey:
-    """log(1 + grey) of each cell, per patch shifted and scaled to mean 0 and norm √(cells).
+    """log(1 + grey) of each cell, per patch shifted and scaled to mean 0 and norm √(cells), from ``ops.grey``.
 
     Args:
         stride: px per cell.
@@ -41,13 +38,7 @@ class Grey:
         """Itself: it keeps no state."""
         return self
 
-    @torch.no_grad()
     def __call__(self, patches: Tensor) -> Tensor:
         """(T, 3, h, w) → (T, 1, h//stride, w//stride); a patch of one brightness gives zeros."""
         check_patches(self.name, patches, self.stride)
-        # log(3 + r + g + b) = log(1 + grey) + log 3, and the mean takes the constant away.
-        sums = patches.sum(1, keepdim=True)
-        logs = (sums if self.stride == 1 else F.avg_pool2d(sums, self.stride)).add_(3.0).log_()
-        even, _, gains = torch.native_layer_norm(logs, logs.shape[1:], None, None, _FLATTEST**2)
-        # A deviation below a thousandth of a grey level is nothing but rounding.
-        return even.mul_(gains < 0.5**0.5 / _FLATTEST)
+        return ops.grey(patches.detach(), cell_size=self.stride)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from fasttrack import ops
@@ -37,8 +36,7 @@ class HOG:
         """Itself: it keeps no state."""
         return self
 
-    @torch.no_grad()
     def __call__(self, patches: Tensor) -> Tensor:
         """(T, 3, h, w) → (T, 31, h//stride, w//stride)."""
         check_patches(self.name, patches, self.stride)
-        return ops.hog(patches, cell_size=self.stride)
+        return ops.hog(patches.detach(), cell_size=self.stride)
