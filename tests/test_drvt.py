@@ -1,5 +1,6 @@
 """DRVT: the fusion by hand, its classifier and filter, made clips in every mode, and the paper's configuration."""
 
+import dataclasses
 import functools
 import math
 
@@ -68,6 +69,13 @@ def test_the_crop_of_a_small_target_has_a_least_side(quick):
     assert tracker._crop(Box(50, 40, 14, 40)).box == pytest.approx((50 + 7 - 32, 40 + 20 - 60, 64, 120))
     paper = create_tracker("drvt", **quick, least_region_px=0.0)
     assert paper._crop(Box(50, 40, 14, 40)).box == pytest.approx((50 + 7 - 21, 40 + 20 - 60, 42, 120))
+
+
+def test_the_penalty_on_another_size_is_the_papers_for_its_network(quick):
+    config = create_tracker("drvt", **quick).config
+    assert config.scale_penalty == 0.98
+    assert dataclasses.replace(config, backbone="vgg-m", scale_penalty=None).scale_penalty == 0.93
+    assert dataclasses.replace(config, scale_penalty=0.9).scale_penalty == 0.9
 
 
 def test_follows_a_growing_target(real):

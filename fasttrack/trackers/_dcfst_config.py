@@ -46,7 +46,7 @@ class Config:
     backbone_options: Mapping[str, Any] = field(default_factory=dict)  # weights=, convention=
     head: str | None = None  # file of a trained head, or its name in the folders of weights; None: pooled features
     # Whether a head's columns are scaled by their RMS in the search itself (released), for which all rows are formed,
-    # or by that of the frame learnt from last (ours): with random layers 3–5 % apart, scores by 5 % of the peak.
+    # or by that of the frame learnt from last (ours): with random layers 3–5 % apart, scores 2–12 % of the peak.
     search_rms: bool | None = None
     refine: bool = True  # the box by the IoU-net, where the head's file holds one; §3.4
     region: float = 5.0  # side of the square search region, √(w·h) of the object; §4.1

@@ -42,7 +42,8 @@ class Config(DenseConfig):
     rate: float = 0.02  # of the filter's running average; KCF
     label_sigma: float = 0.1  # σ of the label, √(w·h) of the object; KCF
     scales: tuple[float, ...] = (0.95, 1.0, 1.05)  # ρ; eq. 9
-    scale_penalty: float = 0.93  # p; §3.4
+    scale_penalty: float | None = None  # p; §3.4: 0.93. None: that for "vgg-m", 0.98 for the stand-ins (ours: the
+    # responses on their features fall less with the size, and 0.93 hardly ever lets it change)
     lost_score: float = 0.005  # score ("cf": response) below which the target is lost; ours: the paper always follows
 
     def __post_init__(self) -> None:
@@ -50,6 +51,8 @@ class Config(DenseConfig):
             raise RangeError("Config", "scales", "numbers > 0 and 1.0 among them", str(self.scales))
         _config.choice(self, "mode", ("dual", "cf", "cnn"))
         _config.choice(self, "backbone", tuple(NETWORKS))
+        if self.scale_penalty is None:
+            object.__setattr__(self, "scale_penalty", 0.93 if self.backbone == "vgg-m" else 0.98)
         _config.choice(self, "kernel", ("gaussian", "linear"))
         _config.whole(self, 1, "score_cells", "filter_cells", "width", "interval", "rounds", "positives", "negatives")
         _config.whole(self, 1, "pool", "kept_negatives", "positive_frames", "negative_frames")

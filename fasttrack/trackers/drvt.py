@@ -38,6 +38,7 @@ class DRVT(Tracker):
         self._middle = slice((room - self._score_cells) // 2, (room + self._score_cells) // 2 + 2)
         learning, sizes = FilterConfig(c.kernel, c.kernel_sigma, c.ridge, c.rate), (c.filter_region, c.filter_cells)
         self._filter = WindowFilter(learning, self._backbone.taps[0], *sizes, c.label_sigma, c.filter_rms)
+        assert c.scale_penalty is not None
         self._penalties = [1.0 if factor == 1.0 else c.scale_penalty for factor in c.scales]
         self._classifiers: list[DenseClassifier] = []
         self._seen: tuple[list[Window], Tensor, Tensor, list[Tensor]]  # crops, shallow, deep and coarse maps
