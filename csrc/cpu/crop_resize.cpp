@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kPad = 16;            // floats: rows of scratch stay whole vectors
 constexpr int64_t kOverread = 16;       // bytes fetched from a pixel on, whatever it uses
-constexpr int64_t kParallelPx = 16384;  // output pixels below which threads cost more than they give
+constexpr int64_t kParallelPx = 65536;  // output pixels, of some 60 µs: below, waking threads costs more
 
 int64_t padded(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 

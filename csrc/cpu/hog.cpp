@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kSigned = 18, kUnsigned = 9, kEnergies = 4;
 constexpr float kClip = 0.2f, kEpsilon = 1e-4f, kEnergyGain = 0.2357f;
-constexpr int64_t kParallelPx = 16384;  // pixels below which threads cost more than they give
+constexpr int64_t kParallelPx = 32768;  // pixels, of some 80 µs: below, waking threads costs more
 // Tangents of 10°, 30°, 50°, 70°: the borders between the directions 0°, 20°, … 80°.
 constexpr float kTan10 = 0.17632698070846498f, kTan30 = 0.57735026918962576f, kTan50 = 1.19175359259420996f,
                 kTan70 = 2.74747741945462228f;

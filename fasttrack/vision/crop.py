@@ -92,9 +92,9 @@ def _crop(frame: Tensor, windows: Sequence[Window], shrink: int, size: tuple[int
     else:  # only the part that the windows see is averaged
         s = shrink
         height, width = frame.shape[0] // s, frame.shape[1] // s
-        top, bottom = _blocks(min(w.y for w in windows) / s, max(w.y + w.h for w in windows) / s, height)
-        left, right = _blocks(min(w.x for w in windows) / s, max(w.x + w.w for w in windows) / s, width)
-        frame = _averaged(frame[top * s : bottom * s, left * s : right * s], s)
+        top, bottom = _blocks(min([w.y for w in windows]) / s, max([w.y + w.h for w in windows]) / s, height)
+        left, right = _blocks(min([w.x for w in windows]) / s, max([w.x + w.w for w in windows]) / s, width)
+        frame = _averaged(frame, (top, bottom), (left, right), s)
         for w in windows:
             numbers.extend((w.x / s - left, w.y / s - top, w.w / s, w.h / s))
     boxes = torch.frombuffer(numbers, dtype=torch.float64).view(-1, 4)
@@ -107,12 +107,14 @@ def _blocks(low: float, high: float, count: int) -> tuple[int, int]:
     return first, min(max(math.ceil(high) + 1, first + 1), count)
 
 
-def _averaged(frame: Tensor, shrink: int) -> Tensor:
-    """The mean over blocks of ``shrink × shrink`` px of a part of a frame that is made of whole blocks."""
-    if frame.device.type == "cpu":
+def _averaged(frame: Tensor, rows: tuple[int, int], columns: tuple[int, int], side: int) -> Tensor:
+    """The mean over blocks of ``side × side`` px of the blocks in these rows and columns, first to last."""
+    down = slice(rows[0] * side, rows[1] * side)
+    across = slice(columns[0] * side, columns[1] * side)
+    if frame.is_cpu:
         import cv2  # ten times as fast as pooling, which needs the frame as floats
 
-        size = frame.shape[1] // shrink, frame.shape[0] // shrink
-        return torch.from_numpy(cv2.resize(frame.numpy(), size, interpolation=cv2.INTER_AREA))
-    blocks = functional.avg_pool2d(frame.permute(2, 0, 1).float(), shrink)
+        size = columns[1] - columns[0], rows[1] - rows[0]
+        return torch.from_numpy(cv2.resize(frame.numpy()[down, across], size, interpolation=cv2.INTER_AREA))
+    blocks = functional.avg_pool2d(frame[down, across].permute(2, 0, 1).float(), side)
     return blocks.round_().to(torch.uint8).permute(1, 2, 0)
