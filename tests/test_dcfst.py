@@ -7,26 +7,21 @@ import numpy as np
 import pytest
 import torch
 from clips import Clip, ious, line, standing
-from test_backbone import INPUT, made
 
 from fasttrack import ops
 from fasttrack.errors import RangeError, ShapeError, WeightsError
 from fasttrack.models import IoUNet, PooledHead, PooledSamples, RidgeConfig, RidgeLocator
 from fasttrack.models.dcfst_weights import parts_of, save_head
 from fasttrack.trackers import create_tracker, run_lockstep
-from fasttrack.vision.architectures import RESNET18
 from fasttrack.vision.features.networks import NETWORKS
 
 TAPS = [NETWORKS["resnet18"].tap(name) for name in ("layer2", "layer3")]
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+@pytest.fixture
+def quick(small):
     """Options of a small DCFST on made weights."""
-    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
-    torch.save(made(RESNET18), path)
-    options = {"weights": path, "convention": INPUT}
-    return {"backbone_options": options, "side_px": 160, "grid": 21, "bins": (4, 2), "augment": False}
+    return small["dcfst"]
 
 
 @pytest.fixture(scope="module")

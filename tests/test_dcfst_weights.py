@@ -4,9 +4,9 @@ import types
 
 import pytest
 import torch
+from made_weights import made
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_backbone import made
 from test_weights_import import run
 
 from fasttrack.errors import OutputError, UnknownName, WeightsError
