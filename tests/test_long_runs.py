@@ -15,9 +15,10 @@ from torch import Tensor
 
 from fasttrack.trackers import create_tracker
 
-# An allocator's margins; a leak of 210 bytes per frame is as much after 10 000.
+# Frames, and bytes for an allocator's margins: for MOSSE and KCF what a leak of 210 bytes per frame comes to. CRT takes
+# 10 ms a frame and buffers of megabytes; what it might keep is counted to the byte below.
 SLACK = 2_000_000
-LONG = {"mosse": 10_000, "kcf": 10_000, "crt": 1_000}  # CRT takes 10 ms a frame
+LONG = {"mosse": (10_000, SLACK), "kcf": (10_000, SLACK), "crt": (1_000, 4 * SLACK)}
 
 
 def run(name, frames, kept=0):
@@ -31,8 +32,9 @@ def run(name, frames, kept=0):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident pages need Linux")
 @pytest.mark.parametrize("name", LONG)
 def test_resident_memory_stays_as_it_was_after_500_frames(name):
-    row = run(name, LONG[name])
-    assert row["late"] - row["early"] < SLACK
+    frames, slack = LONG[name]
+    row = run(name, frames)
+    assert row["late"] - row["early"] < slack
     assert row["found"] > 0.95  # a tracker that lost its target learns nothing, so shows nothing
 
 
