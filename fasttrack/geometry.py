@@ -67,6 +67,10 @@ class Box:
         """``(x, y, w, h)``."""
         return self.x, self.y, self.w, self.h
 
+    def scaled(self, factor: float) -> Box:
+        """The box with its sides times a factor, around its centre."""
+        return Box.from_center(*self.center, self.w * factor, self.h * factor)
+
     def intersection(self, other: Box) -> float:
         """Area common to both boxes, in px²."""
         w = min(self.x + self.w, other.x + other.w) - max(self.x, other.x)

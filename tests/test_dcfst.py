@@ -140,7 +140,7 @@ def test_the_released_variant(clip, quick):
 
 
 def test_a_search_may_scale_by_its_own_rms(clip, headed):
-    options = {**headed, "lost_score": 0.0, "refine": False, "scale_levels": 1}
+    options = {**headed, "lost_score": 0.0, "refine": False, "size_search": "none"}
     still = Clip(line((60, 50), (0, 0), 2))
     for clip_, same in ((still, True), (clip, False)):
         own, last = (follow(clip_, {**options, "search_rms": own}, count=2)[0] for own in (True, False))

@@ -16,6 +16,7 @@ from fasttrack.models.online_classifier import ClassifierConfig, OnlineClassifie
 from fasttrack.models.pooled_head import PooledHead
 from fasttrack.models.pooled_samples import PooledSamples
 from fasttrack.models.ridge_locator import RidgeConfig, RidgeLocator
+from fasttrack.models.scale_filter import ScaleFilter, ScaleFilterConfig
 from fasttrack.models.window_filter import WindowFilter
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
     "RidgeConfig",
     "RidgeLocator",
     "SampleMemory",
+    "ScaleFilter",
+    "ScaleFilterConfig",
     "TargetModel",
     "WindowFilter",
     "load_head",

@@ -67,7 +67,8 @@ class Config:
     hard_distance: float = 0.15  # least distance of a distractor, sides of the region; released
     first_share: float | None = None  # least weight of the first frame; released .25
     augment: bool = True  # mirror, turn and blur the first frame; released
-    scale_levels: int = 3  # sizes of the RoIs searched, odd; ours, where no box is refined (1: none)
+    size_search: str = "filter"  # where no box is refined: DSST's filter, "pyramid" of RoIs, or "none"; ours
+    scale_levels: int = 3  # sizes of the pyramid's RoIs, odd; ours
     scale_step: float = 1.03  # ratio of neighbouring sizes; ours
     scale_penalty: float = 0.98  # factor on the score of a changed size; ours
     refine_boxes: int = 10  # starts of the refinement: the box found and jittered ones; released
@@ -86,6 +87,7 @@ class Config:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         _config.choice(self, "backbone", ("resnet18", "resnet50"))
+        _config.choice(self, "size_search", ("filter", "pyramid", "none"))
         _config.whole(self, 1, "side_px", "grid", "interval", "refine_boxes", "refine_best", "refine_steps")
         _config.whole(self, 0, "seed", "sweeps")
         _config.odd(self, "scale_levels")

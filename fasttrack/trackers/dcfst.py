@@ -10,14 +10,24 @@ import torch
 from torch import Tensor
 
 from fasttrack.geometry import Box, Window
-from fasttrack.models import BoxRefiner, HeadFile, PooledHead, PooledSamples, RidgeLocator, load_head, open_head
+from fasttrack.models import (
+    BoxRefiner,
+    HeadFile,
+    PooledHead,
+    PooledSamples,
+    RidgeLocator,
+    ScaleFilter,
+    ScaleFilterConfig,
+    load_head,
+    open_head,
+)
 from fasttrack.trackers._dcfst_config import Config
 from fasttrack.trackers.base import Tracker
 from fasttrack.vision.augment import augmented
 from fasttrack.vision.crop import Scene
 from fasttrack.vision.features import Backbone
 from fasttrack.vision.localise import Found, localise
-from fasttrack.vision.roi_grid import RoiGrid
+from fasttrack.vision.roi_grid import RoiGrid, in_patches
 from fasttrack.vision.scale import ScalePyramid
 
 __all__ = ["DCFST", "Config"]
@@ -34,19 +44,19 @@ class DCFST(Tracker):
         self.config = c = Config() if config is None else config
         self.lost_threshold = c.lost_score
         file = open_head(c.head) if c.head is not None else None
-        options = dict(c.backbone_options)
-        if file is not None and file.backbone_file is not None:
-            options.setdefault("weights", file.backbone_file)  # the one that the head was trained on
-        self._backbone = Backbone(c.backbone, ("layer2", "layer3"), **options)
+        # A head goes with the backbone that it was trained on.
+        own = {} if file is None or file.backbone_file is None else {"weights": file.backbone_file}
+        self._backbone = Backbone(c.backbone, ("layer2", "layer3"), **{**own, **c.backbone_options})
         self._refiner: BoxRefiner | None = None
         self._samples, note = self._learnt(file)
         self._search_rms = c.search_rms and file is not None  # without a head the gains are those of the first frame
         self.weights_note = f"{self._backbone.weights_note}; {note}"
-        self._pyramid = ScalePyramid(c.scale_levels if self._refiner is None else 1, c.scale_step, c.scale_penalty)
+        sizes = c.size_search if self._refiner is None else "none"
+        self._pyramid = ScalePyramid(c.scale_levels if sizes == "pyramid" else 1, c.scale_step, c.scale_penalty)
+        self._sizes = ScaleFilter(ScaleFilterConfig()) if sizes == "filter" else None
         self._grid = RoiGrid(c.grid, c.side_px, c.side_px / c.region)
-        window = self._grid.gaussian(c.window_sigma)
-        raised = c.window_floor + (1 - c.window_floor) * window
-        self._prior = window.clamp_min(c.window_floor) if c.window_clamped else raised
+        window, floor = self._grid.gaussian(c.window_sigma), torch.tensor(c.window_floor)
+        self._prior = window.maximum(floor) if c.window_clamped else window.lerp(torch.ones(()), floor)
         self._far = self._grid.beyond(c.hard_distance * c.side_px)
         self._gains = torch.empty(0)
         self._model = RidgeLocator(c.learning(), self._grid.gaussian(c.label_sigma).flatten(), self._samples.solve)
@@ -55,8 +65,8 @@ class DCFST(Tracker):
         """What makes samples of the backbone's maps, and what to say about it."""
         bins = [(n, n) for n in self.config.bins]
         if file is None:
-            samples = PooledSamples(self._backbone.taps, bins)
-            return samples, "no trained head: ridge regression on pooled backbone features"
+            note = "no trained head: ridge regression on pooled backbone features"
+            return PooledSamples(self._backbone.taps, bins), note
         head, network = load_head(file, self._backbone.taps, bins)
         if network is None or not self.config.refine:
             return head, f"head: {file.note}, no box refinement"
@@ -68,7 +78,9 @@ class DCFST(Tracker):
         patches = scene.sample([[w] for w in windows], range(len(boxes)))
         maps = self._backbone(patches)
         if self._refiner is not None:
-            self._refiner.start(maps, _in_patches(windows, boxes))
+            self._refiner.start(maps, in_patches(windows, boxes))
+        if self._sizes is not None:
+            self._sizes.fit(scene, boxes)
         copies = augmented(patches)[1:] if self.config.augment else []
         every = itertools.chain([maps], (self._backbone(copy) for copy in copies))  # one at a time: they are large
         state, self._gains = self._samples.first((self._samples.maps(m) for m in every), self._grid.intervals(boxes))
@@ -86,6 +98,9 @@ class DCFST(Tracker):
         cells = [[self._grid.cells(w)] * len(self._pyramid.factors) for w in windows]
         places = localise(scores, cells, (1, 1), 1, self._prior, self._pyramid.penalties)
         found = [replace(p, box=self._pyramid.box(p, box)) for p, box in zip(places, boxes, strict=True)]
+        if self._sizes is not None:
+            factors = self._sizes.factors(scene, [f.box for f in found])
+            return [replace(f, box=f.box.scaled(n)) for f, n in zip(found, factors, strict=True)]
         return found if self._refiner is None else self._refined(self._refiner, maps, windows, found)
 
     def _refined(
@@ -96,7 +111,7 @@ class DCFST(Tracker):
         if not rows:
             return found
         seen = [windows[k] for k in rows]
-        boxes = refiner([m[rows] for m in maps], _in_patches(seen, [found[k].box for k in rows]), rows)
+        boxes = refiner([m[rows] for m in maps], in_patches(seen, [found[k].box for k in rows]), rows)
         for k, window, (x, y, w, h) in zip(rows, seen, boxes.tolist(), strict=True):
             (left, top), (right, bottom) = window.to_frame(x, y), window.to_frame(x + w, y + h)
             found[k] = replace(found[k], box=Box(left, top, right - left, bottom - top))
@@ -106,6 +121,8 @@ class DCFST(Tracker):
         seen = [k for k in range(len(boxes)) if not lost[k]]
         if not seen:
             return
+        if self._sizes is not None:
+            self._sizes.update(scene, [boxes[k] for k in seen], seen)
         maps = self._samples.maps(self._backbone(scene.sample([[self._window(boxes[k])] for k in seen], seen)))
         grid = self._grid.intervals([boxes[k] for k in seen])
         state, self._gains[seen] = self._samples.later(maps, grid, self._gains[seen])
@@ -124,16 +141,10 @@ class DCFST(Tracker):
     def _keep(self, targets: list[int]) -> None:
         self._gains = self._gains[targets]
         self._model.keep(targets)
-        if self._refiner is not None:
-            self._refiner.keep(targets)
+        for part in (self._refiner, self._sizes):
+            if part is not None:
+                part.keep(targets)
 
     def _window(self, box: Box) -> Window:
         side = self.config.region * math.sqrt(box.area)
         return Window.around(*box.center, side, side, self.config.side_px, self.config.side_px)
-
-
-def _in_patches(windows: list[Window], boxes: list[Box]) -> Tensor:
-    """(T, 4) boxes x, y, w, h in px of the patches."""
-    corners = [(*w.to_patch(*b.xyxy[:2]), *w.to_patch(*b.xyxy[2:])) for w, b in zip(windows, boxes, strict=True)]
-    edges = torch.tensor(corners)
-    return torch.cat([edges[:, :2], edges[:, 2:] - edges[:, :2]], 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fasttrack.geometry import Box, Window
 from fasttrack.vision.labels import gaussian_map
 
-__all__ = ["RoiGrid"]
+__all__ = ["RoiGrid", "in_patches"]
 
 
 class RoiGrid:
@@ -58,3 +58,10 @@ class RoiGrid:
             half = torch.tensor(sides)[:, None] * factor / 2
             out.append(torch.stack([self._centres - half, self._centres + half], 2))
         return out[0], out[1]
+
+
+def in_patches(windows: Sequence[Window], boxes: Sequence[Box]) -> Tensor:
+    """(T, 4) boxes x, y, w, h in px of the patches."""
+    corners = [(*w.to_patch(*b.xyxy[:2]), *w.to_patch(*b.xyxy[2:])) for w, b in zip(windows, boxes, strict=True)]
+    edges = torch.tensor(corners)
+    return torch.cat([edges[:, :2], edges[:, 2:] - edges[:, :2]], 1)
