@@ -3,6 +3,7 @@
 import functools
 
 import clips
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -65,6 +66,20 @@ def test_follows_a_moving_target(clip, real):
     assert ious(results, clip).min() > 0.7
     assert standing(results, clip).mean() < 0.6  # canary: a tracker that stands still fails
     assert not any(r.lost for r in results)
+
+
+@pytest.mark.parametrize(("how", "low", "high"), [("filter", 1.12, 1.25), ("none", 0.99, 1.01)])
+def test_follows_a_growing_target(real, how, low, high):
+    """1.015¹² = 1.196 times the first size at the end."""
+    still = Clip(line((60, 50), (0, 0), 1))
+    frames = [
+        cv2.warpAffine(still.frame(0), np.float32([[s, 0, 80 - 80 * s], [0, s, 65 - 65 * s]]), (200, 150))
+        for s in 1.015 ** np.arange(13)
+    ]
+    last = list(create_tracker("dcfst", **real, size_search=how).run(frames, still.box(0)))[-1].box
+    assert 40 * low < last.w < 40 * high
+    assert last.w / last.h == pytest.approx(40 / 30)
+    assert last.center == pytest.approx((80, 65), abs=3)
 
 
 def test_says_which_weights_and_that_no_head_is_trained(quick):
