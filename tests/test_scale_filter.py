@@ -44,7 +44,7 @@ def test_every_target_has_its_own_size(fitted):
 
 
 def test_learns_the_targets_it_is_told_to(fitted):
-    """After many frames of 1.06 times the size in the same box, that is the size: factor 1; the other target's stays."""
+    """After many frames of 1.06 times the size in the same box, that is the size: factor 1; the other's stays."""
     larger = scene(1.06)
     for _ in range(200):
         fitted.update(larger, [BOX], [0])
