@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
 from fasttrack import native
-from fasttrack.errors import RangeError
-from fasttrack.ops import _checks as check
+from fasttrack.ops._cells import check_cells, cpu_why_not, empty_cells, gpu_why_not, run_cpu
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, reference_row, triton_row
 from fasttrack.spec import hog as spec
 
 __all__ = ["hog"]
@@ -52,47 +48,13 @@ def hog(patches: Tensor, cell_size: int = 4, *, backend: str | None = None) -> T
 
     Source: Felzenszwalb et al. 2010, §6.2, and their published constants.
     """
-    op = "hog"
-    check.tensor(op, "patches", patches, dims=(4,), dtypes=(torch.float32, torch.float64), layout="(T, 3 or 1, h, w)")
-    if patches.shape[1] not in (1, 3):
-        check.shape_error(op, "patches", "(T, 3, h, w) or (T, 1, h, w)", patches)
-    if not isinstance(cell_size, int) or cell_size < 1:
-        raise RangeError(op, "cell_size", "an int ≥ 1", repr(cell_size))
-    if patches.shape[2] < cell_size or patches.shape[3] < cell_size:
-        check.shape_error(op, "patches", f"at least one cell of {cell_size} × {cell_size} px", patches)
-    check.no_gradient(op, "patches", patches)
+    check_cells("hog", patches, cell_size)
     out: Tensor = _OP(patches, cell_size, backend=backend)
     return out
 
 
-def _cpu_why_not(patches: Tensor, *_: Any) -> str | None:
-    return on_cpu(patches, "patches")
-
-
 def _cpu(patches: Tensor, cell_size: int) -> Tensor:
-    values = patches
-    count, channels, height, width = values.shape
-    if width > 1 and values.stride(3) != 1:
-        values = values.contiguous()
-    stride_patch, stride_channel, stride_row, _ = values.stride()
-    out = torch.empty((count, 31, height // cell_size, width // cell_size), dtype=torch.float32)
-    native.lib().hog(
-        values.data_ptr(),
-        count,
-        channels,
-        height,
-        width,
-        stride_patch,
-        stride_channel,
-        stride_row,
-        cell_size,
-        out.data_ptr(),
-    )
-    return out
-
-
-def _gpu_why_not(patches: Tensor, *_: Any) -> str | None:
-    return on_gpu(patches, "patches")
+    return run_cpu(native.lib().hog, patches, cell_size, 31)
 
 
 def _triton(patches: Tensor, cell_size: int) -> Tensor:
@@ -106,12 +68,12 @@ def _reference(patches: Tensor, cell_size: int) -> Tensor:
 
 
 def _meta(patches: Tensor, cell_size: int) -> Tensor:
-    return patches.new_empty((patches.shape[0], 31, patches.shape[2] // cell_size, patches.shape[3] // cell_size))
+    return empty_cells(patches, cell_size, 31)
 
 
 _OP = Op(
     "hog",
     "(Tensor patches, int cell_size) -> Tensor",
-    rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
+    rows=(triton_row(gpu_why_not, _triton), cpu_row(cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
 )
