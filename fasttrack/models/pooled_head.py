@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from fasttrack import ops
 from fasttrack.errors import ShapeError
 from fasttrack.models.blocks import ConvBlock, start_weights_
-from fasttrack.models.pooled_samples import POOLED_AT_ONCE, Grid, filter_scores
+from fasttrack.models.pooled_samples import Grid, few_at_once, filter_scores, pooled_rows
 from fasttrack.models.ridge_locator import solve_rows
 from fasttrack.vision.features.networks import Tap
 
@@ -65,16 +64,11 @@ class PooledHead(nn.Module):
 
     def rows(self, maps: Sequence[Tensor], grid: Grid) -> Tensor:
         """(T, Gy·Gx, D) samples of a grid of RoIs, not yet scaled."""
-        few = zip(*(part.split(POOLED_AT_ONCE) for part in (*maps, *grid)), strict=True)
-        return torch.cat([self._rows(own, (x, y)) for *own, x, y in few])
+        return torch.cat([self._rows(own, few) for own, few in few_at_once(maps, grid)])
 
     def _rows(self, maps: Sequence[Tensor], grid: Grid) -> Tensor:
-        parts = []
-        for feature, tap, bins, layer in zip(maps, self.taps, self.bins, self.linear, strict=True):
-            x, y = (boxes - tap.first_centre_px for boxes in grid)
-            pooled = ops.prroi_pool_grid(feature, x, y, bins, 1 / tap.stride)
-            parts.append(layer(pooled.flatten(3).flatten(1, 2)))
-        return torch.cat(parts, 2)
+        parts = zip(maps, self.taps, self.bins, self.linear, strict=True)
+        return torch.cat([layer(pooled_rows(feature, tap, grid, bins)) for feature, tap, bins, layer in parts], 2)
 
     def gains(self, rows: Tensor) -> Tensor:
         """(T, 1, D) factor of every column: 1/RMS over the samples of these rows."""

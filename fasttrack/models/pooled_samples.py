@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from fasttrack.errors import RangeError, ShapeError
 from fasttrack.models.grid_ridge import PooledMap, grid_ridge
 from fasttrack.vision.features.networks import Tap
 
-__all__ = ["Grid", "PooledSamples", "filter_scores"]
+__all__ = ["Grid", "PooledSamples", "few_at_once", "filter_scores", "pooled_rows"]
 
 #: Targets that are pooled at once: 961 RoIs of one take 47 MB.
 POOLED_AT_ONCE = 8
@@ -51,11 +51,8 @@ class PooledSamples:
 
     def rows(self, maps: Sequence[Tensor], grid: Grid) -> Tensor:
         """(T, Gy·Gx, D) samples of a grid of RoIs, not yet scaled."""
-        parts = []
-        for feature, tap, bins in zip(maps, self.taps, self.bins, strict=True):
-            x, y = (boxes - tap.first_centre_px for boxes in grid)
-            parts.append(ops.prroi_pool_grid(feature, x, y, bins, 1 / tap.stride).flatten(3).flatten(1, 2))
-        return torch.cat(parts, 2)
+        parts = zip(maps, self.taps, self.bins, strict=True)
+        return torch.cat([pooled_rows(feature, tap, grid, bins) for feature, tap, bins in parts], 2)
 
     def gains(self, rows: Tensor) -> Tensor:
         """(T, 1, D) factor of every column, from the samples of the first frame."""
@@ -78,8 +75,7 @@ class PooledSamples:
         if not total:
             raise ShapeError("PooledSamples.first", "copies", "at least one", "none")
         mean = [part.div_(count) for part in total]
-        few = zip(*(part.split(POOLED_AT_ONCE) for part in (*mean, *grid)), strict=True)
-        gains = torch.cat([self.gains(self.rows(maps, (x, y))) for *maps, x, y in few])
+        gains = torch.cat([self.gains(self.rows(maps, own)) for maps, own in few_at_once(mean, grid)])
         return (*mean, *grid, gains), gains
 
     def later(self, maps: Sequence[Tensor], grid: Grid, gains: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -109,6 +105,18 @@ class PooledSamples:
             for part, tap, bins in zip(weight.split(self.columns, 1), self.taps, self.bins, strict=True)
         ]
         return filter_scores(maps, self.taps, grids, filters)
+
+
+def pooled_rows(feature: Tensor, tap: Tap, grid: Grid, bins: tuple[int, int]) -> Tensor:
+    """(T, Gy·Gx, C·P·Q) precise RoI poolings of one map over a grid of RoIs."""
+    x, y = (boxes - tap.first_centre_px for boxes in grid)
+    return ops.prroi_pool_grid(feature, x, y, bins, 1 / tap.stride).flatten(3).flatten(1, 2)
+
+
+def few_at_once(maps: Sequence[Tensor], grid: Grid) -> Iterator[tuple[tuple[Tensor, ...], Grid]]:
+    """Maps and grids of a few targets after the other."""
+    for *own, x, y in zip(*(part.split(POOLED_AT_ONCE) for part in (*maps, *grid)), strict=True):
+        yield tuple(own), (x, y)
 
 
 def filter_scores(
