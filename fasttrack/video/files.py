@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttrack.errors import RangeError, SourceError
 from fasttrack.geometry import Box
@@ -15,7 +15,11 @@ from fasttrack.video._opencv import opencv
 from fasttrack.video.clip import CLIP_FPS, CLIP_FRAMES, CLIP_SIZE, make_clip
 from fasttrack.video.source import Frame, Source, Warn, to_rgb8
 
-__all__ = ["IMAGE_SUFFIXES", "ClipSource", "ImageSource", "VideoSource", "natural_key", "open_path"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["IMAGE_SUFFIXES", "ClipSource", "ImageSource", "VideoSource", "natural_key", "open_path", "read_image"]
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -81,7 +85,15 @@ class ImageSource(Source):
                 yield Frame(index, image, path.name, None)
 
 
-def _decode(path: Path) -> Any:
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of an image file. Raises SourceError, naming the file and why it cannot be decoded."""
+    try:
+        return _decode(path)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path}: {error}") from error
+
+
+def _decode(path: Path) -> NDArray[np.uint8]:
     import numpy as np
 
     cv2 = opencv()
