@@ -118,12 +118,15 @@ class Dataset:
         sequences: in the order in which the dataset lists them.
         protocol: the protocol it is made for (``ope``, ``vot-supervised``, …).
         rules: the variant of one-pass scoring its toolkit uses (``otb``, ``pytracking``, ``pysot``, ``got10k``).
+        missing: names of sequences of the dataset that are not where it was loaded from. Whoever reports a result on
+            a part tells that it is one.
     """
 
     name: str
     sequences: Ordered[Sequence]
     protocol: str = "ope"
     rules: str = "otb"
+    missing: Ordered[str] = ()
 
     def __iter__(self) -> Iterator[Sequence]:
         return iter(self.sequences)
