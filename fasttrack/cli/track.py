@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -225,25 +224,15 @@ def _box_from(path: Path, row: int, one_based: bool) -> Box:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    from fasttrack.trackers.options import parse_options
+
     settings: dict[str, Any] = {} if args.features is None else {"features": args.features}
-    for text in args.settings:
-        key, equals, value = text.partition("=")
-        if not (equals and key.isidentifier()):
-            raise ArgumentError("track", "--set", "KEY=VALUE", repr(text))
-        if key == "name":  # create_tracker's own argument; the option for it is --tracker
-            raise ArgumentError("track", "--set", "a field of the tracker's Config", key, "use --tracker NAME")
-        if key in settings:
-            raise ArgumentError("track", "--set", "each KEY once", f"{key} twice")
-        settings[key] = _value(value)
-    return settings
-
-
-def _value(text: str) -> Any:
-    """A Python literal (number, True, None, tuple), else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+    given = parse_options(args.settings, "track", "--set")
+    if "name" in given:  # create_tracker's own argument; the option for it is --tracker
+        raise ArgumentError("track", "--set", "a field of the tracker's Config", "name", "use --tracker NAME")
+    for key in given.keys() & settings.keys():
+        raise ArgumentError("track", "--set", "each KEY once", f"{key} twice")
+    return settings | given
 
 
 def _outputs(args: argparse.Namespace) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from fasttrack.errors import ArgumentError, UnknownTracker
 from fasttrack.trackers.base import Tracker
 
-__all__ = ["create_tracker", "list_trackers"]
+__all__ = ["create_tracker", "list_trackers", "tracker_config"]
 
 # Name → "module:class"; the module is imported when the tracker is made. The class has ``config_class``.
 _TRACKERS = {
@@ -39,13 +40,23 @@ def create_tracker(name: str, **options: Any) -> Tracker:
         ArgumentError: an option that is not a field of the tracker's Config; the message lists them.
         RangeError: a value outside its range.
     """
-    if name not in _TRACKERS:
-        raise UnknownTracker("create_tracker", name, _TRACKERS)
-    module, cls = _TRACKERS[name].split(":")
-    tracker_class = getattr(importlib.import_module(module), cls)
-    fields = [f.name for f in dataclasses.fields(tracker_class.config_class)]
+    config = tracker_config(name, options)
+    tracker: Tracker = _tracker_class(name)(config)
+    return tracker
+
+
+def tracker_config(name: str, options: Mapping[str, Any]) -> Any:
+    """The ``Config`` that :func:`create_tracker` makes the tracker with, without making it; raises what that raises."""
+    config_class = _tracker_class(name).config_class
+    fields = [f.name for f in dataclasses.fields(config_class)]
     for option in options:
         if option not in fields:
             raise ArgumentError(f"create_tracker({name!r})", "option", "one of " + ", ".join(fields), repr(option))
-    tracker: Tracker = tracker_class(tracker_class.config_class(**options))
-    return tracker
+    return config_class(**options)
+
+
+def _tracker_class(name: str) -> Any:
+    if name not in _TRACKERS:
+        raise UnknownTracker("create_tracker", name, _TRACKERS)
+    module, cls = _TRACKERS[name].split(":")
+    return getattr(importlib.import_module(module), cls)

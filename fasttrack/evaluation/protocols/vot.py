@@ -1,0 +1,142 @@
+"""The protocols of the VOT challenges on short sequences: with restarts after failures, and without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttrack.errors import SourceError
+from fasttrack.evaluation.outcome import Outcome, Unit
+from fasttrack.evaluation.protocols.base import Protocol, Session, first_box, has_box
+from fasttrack.evaluation.sequence import Sequence
+from fasttrack.geometry import Box
+
+__all__ = ["Supervised", "Unsupervised", "starting_boxes", "touches"]
+
+_NOTHING = 1e-9  # px²: what rounding makes of an area of 0
+
+
+@dataclass(frozen=True)
+class Supervised(Protocol):
+    """Started on the first frame; where its box no longer overlaps the target, started anew some frames later.
+
+    - A start is on the upright box around the ground truth's polygon (``starting_boxes``): state INIT.
+    - A later frame without any overlap of box and polygon within the picture (``touches``) is a FAILURE; so is one
+      in which the ground truth is absent. Its row keeps the box that failed.
+    - The tracker then rests (SKIPPED) and is started ``skip`` frames after the failure; a frame with a tag of
+      ``skip_tags``, or without a box, is passed over.
+
+    The challenges of 2015–2019 repeat a run 15 times, and stop after three that are the same. Here a unit is seeded
+    and gives the same boxes again: further repetitions are units of other seeds.
+
+    Attributes:
+        skip: frames from a failure to the next start, at least; 5 in all challenges.
+        skip_tags: tags of frames on which no tracker is started; none in the challenges from 2015 on.
+
+    Source: Kristan et al. 2016, "A novel performance evaluation methodology", §3; ``SupervisedExperiment`` of the
+    VOT toolkit.
+    """
+
+    name = "vot-supervised"
+    runs = 1
+    skip: int = 5
+    skip_tags: tuple[str, ...] = ()
+
+    def _execute(self, tracker: Any, sequence: Sequence, unit: Unit) -> Outcome:
+        truth = sequence.annotations
+        if len(truth.boxes) != len(sequence):
+            got = f"{len(truth.boxes)} of {len(sequence)} frames"
+            raise SourceError(f"sequence {sequence.name}: {self.name} needs ground truth for every frame, has {got}")
+        boxes = starting_boxes(sequence)
+        startable = has_box(boxes)
+        for tag in self.skip_tags:
+            if tag in truth.tags:
+                startable &= ~truth.tags[tag]
+        index = first_box(sequence.name, np.where(startable[:, None], boxes, np.nan))
+        session = Session(tracker, sequence, index)
+        session.start(index, boxes[index])
+        while (index := index + 1) < len(sequence):
+            box, frame = session.follow(index)
+            if touches(box, _corners(sequence, index), frame.shape[1], frame.shape[0]):
+                continue
+            session.fail(index)
+            later = np.flatnonzero(startable[index + self.skip :])
+            if len(later) == 0:
+                break
+            index += self.skip + int(later[0])
+            session.start(index, boxes[index])
+        return session.outcome(unit)
+
+
+class Unsupervised(Protocol):
+    """One pass from the first frame that has a box, started as ``Supervised`` is and never again.
+
+    Source: ``UnsupervisedExperiment`` of the VOT toolkit (challenges from 2016 on).
+    """
+
+    name = "vot-unsupervised"
+    runs = 1
+
+    def _execute(self, tracker: Any, sequence: Sequence, unit: Unit) -> Outcome:
+        boxes = starting_boxes(sequence)
+        first = first_box(sequence.name, boxes)
+        session = Session(tracker, sequence, first)
+        session.start(first, boxes[first])
+        for index in range(first + 1, len(sequence)):
+            session.follow(index)
+        return session.outcome(unit)
+
+
+def starting_boxes(sequence: Sequence) -> NDArray[np.float64]:
+    """(N, 4) upright boxes around the polygons, from their least to their largest coordinates; else the boxes.
+
+    Source: ``Polygon.convert`` of the VOT toolkit.
+    """
+    polygons = sequence.annotations.polygons
+    if polygons is None:
+        return sequence.boxes
+    corners = polygons.reshape(len(polygons), 4, 2)
+    least, most = corners.min(1), corners.max(1)
+    finite: NDArray[np.bool_] = np.all(np.isfinite(polygons), axis=1)
+    return np.where(finite[:, None], np.concatenate([least, most - least], 1), sequence.boxes)
+
+
+def _corners(sequence: Sequence, index: int) -> NDArray[np.float64]:
+    """(4, 2) corners of the ground truth; NaN where it is absent."""
+    polygons = sequence.annotations.polygons
+    if polygons is not None and np.isfinite(polygons[index]).all():
+        corners: NDArray[np.float64] = polygons[index].reshape(4, 2)
+        return corners
+    x, y, w, h = sequence.boxes[index]
+    return np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
+
+
+def touches(box: Box, corners: NDArray[np.float64], width: int, height: int) -> bool:
+    """Whether box and convex polygon have an area in common within the frame; False for a polygon of NaN.
+
+    The polygon is cut by the four sides of the box, then its area is taken. The VOT toolkit counts whole pixels
+    instead, and may differ where they touch by less than one.
+    """
+    inside = box.clipped(width, height)
+    if inside.area <= 0 or not np.isfinite(corners).all():
+        return False
+    left, top, right, bottom = inside.xyxy
+    for axis, limit, sign in ((0, left, 1.0), (0, right, -1.0), (1, top, 1.0), (1, bottom, -1.0)):
+        corners = _cut(corners, sign * (corners[:, axis] - limit))
+    x, y = corners.T - [[left], [top]]
+    return bool(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) > _NOTHING)
+
+
+def _cut(corners: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The part of a convex polygon where ``depth``, linear between the corners, is not negative."""
+    kept = []
+    for k in range(len(corners)):
+        before, own = depth[k - 1], depth[k]
+        if (before < 0) != (own < 0):
+            kept.append(corners[k - 1] + (corners[k] - corners[k - 1]) * (before / (before - own)))
+        if own >= 0:
+            kept.append(corners[k])
+    return np.array(kept).reshape(-1, 2)
