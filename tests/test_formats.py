@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from result_files import files_under, put
 
 from fasttrack.errors import ArgumentError, OutputError, SourceError, UnknownName
 from fasttrack.evaluation.formats import FORMATS, detect, fill_starts, format_of, make_track, track_of
@@ -42,18 +43,6 @@ GOLDEN = {
     },
     "mot": {"Jogging.1.txt": "1,1,1,1,10,20.5,-1,-1,-1,-1\n2,1,2.25,-2.1,3,4,0.75,-1,-1,-1\n"},
 }
-
-
-def files_under(folder):
-    return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def put(folder, files):
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -285,7 +274,7 @@ def test_a_single_file_and_what_is_no_result(tmp_path):
 
 def test_outcomes_become_tracks_with_a_row_for_every_frame():
     outcome = Outcome(
-        unit=Unit("kcf-1", "otb", "a", "tre", run=4),
+        unit=Unit("kcf-1", "otb", "a", "sre", run=4),
         first=2,
         boxes=BOXES,
         states=np.array([INIT, TRACKED], np.int8),
