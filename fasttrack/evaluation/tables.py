@@ -56,8 +56,12 @@ def parse_table(text: str, name: str | Path, columns: int | Collection[int] | No
             naming file and line.
     """
     allowed = None if columns is None else (columns,) if isinstance(columns, int) else tuple(columns)
+    lines = text.rstrip().splitlines()
+    quick = _parse_quickly(lines)
+    if quick is not None and (allowed is None or quick.shape[1] in allowed):
+        return quick
     rows: list[list[float]] = []
-    for number, line in enumerate(text.rstrip().splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         words = split_row(line)
         if not words:
             raise SourceError(f"{name}:{number}: blank line before the last row")
@@ -74,6 +78,19 @@ def parse_table(text: str, name: str | Path, columns: int | Collection[int] | No
     if not rows:
         raise SourceError(f"{name}: holds no numbers")
     return np.array(rows, np.float64)
+
+
+def _parse_quickly(lines: list[str]) -> NDArray[np.float64] | None:
+    """The table where nothing is unusual in it, several times faster; None where the rows need a closer look."""
+    if not lines or any("_" in line for line in lines):
+        return None
+    delimiter = next((mark for mark in (",", ";", "\t") if mark in lines[0]), None)
+    try:
+        table: NDArray[np.float64] = np.loadtxt(lines, dtype=np.float64, comments=None, delimiter=delimiter, ndmin=2)
+    except ValueError:
+        return None
+    # NumPy leaves out blank lines.
+    return table if len(table) == len(lines) and table.size > 0 and not np.isinf(table).any() else None
 
 
 def split_row(line: str) -> list[str]:

@@ -84,19 +84,21 @@ class Report:
         format: name of the format.
         sequences: how many were expected.
         findings: all faults, by file.
+        made: keys of the checks that were made.
         unchecked: checks that were not made → why.
     """
 
     format: str
     sequences: int
     findings: tuple[Finding, ...]
+    made: tuple[str, ...]
     unchecked: Mapping[str, str]
 
     @property
     def fine(self) -> list[str]:
         """What was checked and found without fault."""
         bad = {finding.check for finding in self.findings}
-        return [text for check, text in CHECKS.items() if check not in bad and text not in self.unchecked]
+        return [CHECKS[check] for check in self.made if check not in bad]
 
 
 def expected_of(dataset: Dataset) -> list[Expected]:
@@ -153,17 +155,18 @@ def validate(path: str | Path, format: Format, expected: Sequence[Expected]) -> 
             if has_times:
                 findings += _check_times(tree, format, wanted[name], own)
     findings.sort(key=lambda finding: (finding.file, finding.lines))
-    return Report(format.name, len(wanted), tuple(findings), _unchecked(format, expected, has_times))
+    unchecked = _unchecked(format, expected, has_times)
+    left_out = {*unchecked, *(() if format.holds_runs else ("runs",))}
+    made = tuple(check for check in CHECKS if check not in left_out)
+    return Report(format.name, len(wanted), tuple(findings), made, {CHECKS[key]: why for key, why in unchecked.items()})
 
 
 def _unchecked(format: Format, expected: Sequence[Expected], has_times: bool) -> dict[str, str]:
     unchecked = {}
     if not isinstance(format, Vot) and all(sequence.first is None for sequence in expected):
-        unchecked[CHECKS["first"]] = "the ground truth is not known"
-    if not format.holds_runs:
-        unchecked[CHECKS["runs"]] = "the format has one run"
+        unchecked["first"] = "the ground truth is not known"
     if not has_times:
-        unchecked[CHECKS["times"]] = "the format has no times" if format.times == "none" else "there are none"
+        unchecked["times"] = "the format has no times" if format.times == "none" else "there are none"
     return unchecked
 
 
