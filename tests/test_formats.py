@@ -204,6 +204,8 @@ def test_archives_hold_the_files_in_their_root(tmp_path):
             wanted = {n.replace("Jogging.1", x): text for x in ("a_1", "b_1") for n, text in GOLDEN[name].items()}
             assert {n: archive.read(n).decode() for n in archive.namelist()} == wanted
         assert [t.sequence for t in FORMATS[name].read(path)] == ["a_1", "b_1"]
+        (tmp_path / "any").write_text("")
+        assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
         first = path.read_bytes()
         FORMATS[name].write(path, [track("a_1"), track("b_1")])
         assert path.read_bytes() == first

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from fasttrack.errors import FasttrackError, OutputError, SourceError
@@ -106,11 +107,11 @@ def write_files(path: Path, files: Iterable[tuple[str, str]]) -> int:
 
 
 def _write_archive(path: Path, files: Iterable[tuple[str, str]]) -> int:
-    part, count = None, 0
+    # Not mkstemp, whose files only their owner may read.
+    part, count = path.with_name(f".{path.name}-{secrets.token_hex(4)}.part"), 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
+        with open(part, "xb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, text in files:
                     # A fixed date: the same results give the same archive.
@@ -121,12 +122,11 @@ def _write_archive(path: Path, files: Iterable[tuple[str, str]]) -> int:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-        part = None
     except FasttrackError:
         raise  # of the files themselves: they are made while they are written
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        if part is not None and os.path.exists(part):
-            os.unlink(part)
+        with suppress(OSError):  # it has its name now, or never came to be
+            part.unlink()
     return count
