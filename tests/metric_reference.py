@@ -91,7 +91,7 @@ def got10k(boxes, truth, visible, size):
     def inside(box):
         if size is None:
             return box
-        x, y = min(max(box[0], 0), size[0]), min(max(box[1], 0), size[1])
+        x, y = min(max(box[0] + 1, 0), size[0]), min(max(box[1] + 1, 0), size[1])
         return x, y, min(max(box[2], 0), size[0] - x), min(max(box[3], 0), size[1] - y)
 
     measured = []

@@ -33,7 +33,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttrack.evaluation.metrics.overlap import Floats, center_error, iou, normalised_center_error
+from fasttrack.evaluation.metrics.overlap import Floats, center_error, columns, iou, normalised_center_error
 
 __all__ = ["RULES", "Mask", "Measured", "got10k_frames"]
 
@@ -126,8 +126,9 @@ def _got10k(boxes: Floats, truth: Floats, visible: Mask | None, size: tuple[floa
     """Rules of the GOT-10k toolkit.
 
     - The first frame is left out, and so are frames marked absent (``cover`` 0). It divides by the frames left in.
-    - Before the overlap both boxes are clipped to the frame: left edge to [0, W], then the width to [0, W − left], the
-      same for y. An edge outside is moved in without shortening the box: that is what the toolkit does.
+    - Before the overlap both boxes are clipped to the frame, in the numbers of the files, whose first pixel is 1: the
+      left edge to [0, W], then the width to [0, W − left]; the same for y. So a box that begins left of the frame is
+      moved in and not shortened, and a column that nothing can lie in counts on the left and one lacks on the right.
     - A result without overlap, empty or NaN is a miss. (The toolkit has no NaN: its mean would be NaN.)
 
     The toolkit has no NaN ground truth, no empty one and no precision for this dataset; here a frame of NaN ground
@@ -154,9 +155,12 @@ def got10k_frames(
 
 
 def _clipped(boxes: Floats, size: tuple[float, float]) -> Floats:
-    limit = np.asarray(size, np.float64)
-    corner = np.clip(boxes[:, :2], 0, limit)
-    return np.concatenate([corner, np.clip(boxes[:, 2:], 0, limit - corner)], axis=1)
+    width, height = size
+    x, y, w, h = columns(boxes)
+    # The toolkit clips the numbers of the files, in which the first pixel is 1.
+    x, y = np.minimum(np.maximum(x + 1, 0), width), np.minimum(np.maximum(y + 1, 0), height)
+    w, h = np.minimum(np.maximum(w, 0), width - x), np.minimum(np.maximum(h, 0), height - y)
+    return np.stack([x - 1, y - 1, w, h], axis=1)
 
 
 def _any(flags: Mask) -> Mask:
