@@ -9,6 +9,7 @@ from fasttrack.evaluation.contestants.base import Contestant
 from fasttrack.evaluation.contestants.identity import IdentityContestant
 from fasttrack.evaluation.contestants.opencv import OPENCV_TRACKERS, OpenCVContestant
 from fasttrack.evaluation.contestants.own import OwnTracker
+from fasttrack.evaluation.contestants.recorded import RecordedContestant
 from fasttrack.trackers import list_trackers
 from fasttrack.trackers.options import parse_options, split_list
 
@@ -49,6 +50,9 @@ def parse_contestant(text: str) -> Contestant:
     ``cv2:CSRT``                 one of OpenCV's
     ``cv2:Nano=a.onnx;b.onnx``   with its model files (backbone and head)
     ``identity``                 stays where it was started
+    ``boxes:NAME=DIR``           result files in a folder or zip archive, shown as NAME
+    ``boxes:NAME[base=0]=DIR``   with the px that corners count from (1 or 0; default: the format's own), ``format=``
+                                 (``otb``, ``got10k``, …; default: told by the layout), ``experiment=`` (VOT)
     ============================ ======================================================================
 
     Raises:
@@ -56,6 +60,7 @@ def parse_contestant(text: str) -> Contestant:
         ArgumentError, RangeError: an option that is not one, or out of its range.
         BackendUnavailable: this OpenCV lacks the tracker; the message says what to install.
         WeightsError: a model file cannot be read.
+        SourceError: there are no result files of the format, or they cannot be read.
     """
     form = _FORM.fullmatch(text.strip())
     if form is None:
@@ -68,4 +73,6 @@ def parse_contestant(text: str) -> Contestant:
         return IdentityContestant(name, "identity", {"kind": "identity"})
     if head.startswith("cv2:") and not options:
         return OpenCVContestant.of(name, head.removeprefix("cv2:"), rest.split(";") if rest else [])
+    if head.startswith("boxes:"):
+        return RecordedContestant.of(name, head.removeprefix("boxes:").strip(), rest or "", options)
     raise UnknownName("contestant", text, list_contestants())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import random
 import time
 from abc import ABC, abstractmethod
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 
 from fasttrack.errors import ArgumentError, RangeError, SourceError
 from fasttrack.evaluation.contestants.base import Follower
+from fasttrack.evaluation.contestants.recorded import RecordedBoxes
+from fasttrack.evaluation.formats import Track
 from fasttrack.evaluation.outcome import FAILURE, INIT, SKIPPED, TRACKED, Outcome, Unit
 from fasttrack.evaluation.sequence import Sequence
 from fasttrack.geometry import Box
 from fasttrack.video._opencv import opencv
 
-__all__ = ["Protocol", "Session", "first_box", "seed_everything"]
+__all__ = ["Protocol", "Session", "first_box", "has_box", "replayed", "replayed_pass", "seed_everything"]
 
 
 class Protocol(ABC):
@@ -55,8 +58,15 @@ class Protocol(ABC):
             raise ArgumentError(self.name, "unit", f"one of protocol {self.name}", f"one of {unit.protocol}")
         if not 0 <= unit.run < self.runs:
             raise RangeError(self.name, "unit.run", f"0..{self.runs - 1}", str(unit.run))
+        if isinstance(tracker, RecordedBoxes):
+            return self._replay(tracker, sequence, unit)
         seed_everything(unit.seed)
         return self._execute(tracker, sequence, unit)
+
+    def _replay(self, recorded: RecordedBoxes, sequence: Sequence, unit: Unit) -> Outcome:
+        """The outcome of boxes that exist already."""
+        wanted = "a tracker that can run: the protocol starts it on other boxes than those of the ground truth"
+        raise ArgumentError(self.name, "contestant", wanted, "boxes on disk")
 
     @abstractmethod
     def _execute(self, tracker: Any, sequence: Sequence, unit: Unit) -> Outcome: ...
@@ -101,6 +111,29 @@ class Session:
     def outcome(self, unit: Unit) -> Outcome:
         """What was done."""
         return Outcome(unit, self.first, self._boxes, self._states, self._seconds, self._scores, self._lost)
+
+
+def replayed(track: Track, first: int, unit: Unit) -> Outcome:
+    """The rows of result files from ``first`` on as an outcome; lost where there is no box, times unknown."""
+    boxes, states = track.boxes[first:], track.states[first:]
+    lost: NDArray[np.bool_] = np.any(np.isnan(boxes), axis=1) & (states != SKIPPED)
+    return Outcome(unit, first, boxes, states, np.full(len(boxes), np.nan), track.scores[first:], lost)
+
+
+def replayed_pass(recorded: RecordedBoxes, sequence: Sequence, first: int, unit: Unit) -> Outcome:
+    """One pass of result files, started on the frame ``first``.
+
+    Raises:
+        SourceError: as ``RecordedBoxes.track``, or the files tell of failures and restarts.
+    """
+    track = recorded.track(sequence)
+    states = np.full(len(track), TRACKED, np.int8)
+    states[first] = INIT
+    if np.isin(track.states[first + 1 :], (INIT, FAILURE, SKIPPED)).any():
+        raise SourceError(
+            f"sequence {sequence.name}: the result file holds restarts, which {unit.protocol} does not know"
+        )
+    return replayed(dataclasses.replace(track, states=states), first, unit)
 
 
 def first_box(name: str, boxes: NDArray[np.float64]) -> int:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttrack.errors import SourceError
+from fasttrack.evaluation.contestants.recorded import RecordedBoxes
 from fasttrack.evaluation.outcome import Outcome, Unit
-from fasttrack.evaluation.protocols.base import Protocol, Session, first_box, has_box
+from fasttrack.evaluation.protocols.base import Protocol, Session, first_box, has_box, replayed_pass
 from fasttrack.evaluation.sequence import Sequence
 
 __all__ = ["SHIFTS", "OnePass", "SpatialRobustness", "TemporalRobustness", "segment_start", "shifted"]
@@ -36,6 +37,9 @@ class OnePass(Protocol):
     def _execute(self, tracker: Any, sequence: Sequence, unit: Unit) -> Outcome:
         first = first_box(sequence.name, sequence.boxes)
         return _pass(tracker, sequence, unit, first, sequence.boxes[first])
+
+    def _replay(self, recorded: RecordedBoxes, sequence: Sequence, unit: Unit) -> Outcome:
+        return replayed_pass(recorded, sequence, first_box(sequence.name, sequence.boxes), unit)
 
 
 class SpatialRobustness(Protocol):

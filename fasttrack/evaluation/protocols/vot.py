@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttrack.errors import SourceError
-from fasttrack.evaluation.outcome import Outcome, Unit
-from fasttrack.evaluation.protocols.base import Protocol, Session, first_box, has_box
+from fasttrack.errors import ArgumentError, SourceError
+from fasttrack.evaluation.contestants.recorded import RecordedBoxes
+from fasttrack.evaluation.outcome import INIT, Outcome, Unit
+from fasttrack.evaluation.protocols.base import Protocol, Session, first_box, has_box, replayed, replayed_pass
 from fasttrack.evaluation.sequence import Sequence
 from fasttrack.geometry import Box
 
@@ -70,6 +71,16 @@ class Supervised(Protocol):
             session.start(index, boxes[index])
         return session.outcome(unit)
 
+    def _replay(self, recorded: RecordedBoxes, sequence: Sequence, unit: Unit) -> Outcome:
+        if not recorded.restarts:
+            wanted = "one in VOT's format: no other says where a tracker failed"
+            raise ArgumentError(self.name, "contestant", wanted, "boxes on disk in another")
+        track = recorded.track(sequence)
+        starts = np.flatnonzero(track.states == INIT)
+        if len(starts) == 0:
+            raise SourceError(f"sequence {sequence.name}: the result file holds no start of the tracker")
+        return replayed(track, int(starts[0]), unit)
+
 
 class Unsupervised(Protocol):
     """One pass from the first frame that has a box, started as ``Supervised`` is and never again.
@@ -88,6 +99,9 @@ class Unsupervised(Protocol):
         for index in range(first + 1, len(sequence)):
             session.follow(index)
         return session.outcome(unit)
+
+    def _replay(self, recorded: RecordedBoxes, sequence: Sequence, unit: Unit) -> Outcome:
+        return replayed_pass(recorded, sequence, first_box(sequence.name, starting_boxes(sequence)), unit)
 
 
 def starting_boxes(sequence: Sequence) -> NDArray[np.float64]:
