@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fasttrack.errors import OutputError, SourceError, UnknownName
-from fasttrack.evaluation.outcome import INIT, TRACKED, Outcome, Unit, read_outcome, write_outcome, write_whole
+from fasttrack.evaluation.outcome import INIT, TRACKED, Outcome, Unit, read_outcome, write_outcome
 from fasttrack.evaluation.sequence import Annotations, Dataset, ImageFrames, Sequence
+from fasttrack.evaluation.whole import write_whole
 
 UNIT = Unit("kcf-0a1b", "otb100", "Jogging.1", "sre", run=3, seed=7)
 
@@ -67,6 +68,9 @@ def test_a_missing_outcome_is_refused(tmp_path):
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_whole(path, "old")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask  # others read results too
 
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")

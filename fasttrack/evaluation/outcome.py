@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttrack.errors import OutputError, SourceError
+from fasttrack.errors import SourceError
+from fasttrack.evaluation.whole import write_whole
 
-__all__ = ["FAILURE", "INIT", "SKIPPED", "TRACKED", "Outcome", "Unit", "read_outcome", "write_outcome", "write_whole"]
+__all__ = ["FAILURE", "INIT", "SKIPPED", "TRACKED", "Outcome", "Unit", "read_outcome", "write_outcome"]
 
 TRACKED, INIT, FAILURE, SKIPPED = 0, 1, 2, 3  # what a frame is to the protocol
 
@@ -77,27 +76,6 @@ class Outcome:
 
 
 _COLUMNS = {"boxes": np.float64, "states": np.int8, "seconds": np.float64, "scores": np.float64, "lost": np.bool_}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place first, so that a stop at any moment leaves the old one, or none, or the new one.
-
-    Raises:
-        OutputError: naming the file and why (no space, no permission); nothing is left behind.
-    """
-    part = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        if part is not None and os.path.exists(part):
-            os.unlink(part)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> Path:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 import zipfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
-from fasttrack.errors import FasttrackError, OutputError, SourceError
-from fasttrack.evaluation.outcome import write_whole
+from fasttrack.errors import SourceError
 from fasttrack.evaluation.tables import read_text
+from fasttrack.evaluation.whole import replacing, write_whole
 
 __all__ = ["Tree", "is_archive", "open_tree", "write_files"]
 
@@ -107,26 +105,12 @@ def write_files(path: Path, files: Iterable[tuple[str, str]]) -> int:
 
 
 def _write_archive(path: Path, files: Iterable[tuple[str, str]]) -> int:
-    # Not mkstemp, whose files only their owner may read.
-    part, count = path.with_name(f".{path.name}-{secrets.token_hex(4)}.part"), 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, text in files:
-                    # A fixed date: the same results give the same archive.
-                    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-                    entry.external_attr = 0o644 << 16
-                    archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
-                    count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except FasttrackError:
-        raise  # of the files themselves: they are made while they are written
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):  # it has its name now, or never came to be
-            part.unlink()
+    count = 0
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files:
+            # A fixed date: the same results give the same archive.
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
+            count += 1
     return count
