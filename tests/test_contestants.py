@@ -240,6 +240,22 @@ def test_mil_follows_and_repeats():
     assert np.isnan(first.scores).all() and (first.seconds > 0).all()
 
 
+@pytest.mark.parametrize("size", [(2, 11), (3, 6), (4, 5), (5, 4), (11, 2)])
+def test_mil_starts_on_the_smallest_targets_it_can(size):
+    frame = Clip(line((60, 50), (2, 1), 1)).frame(0)
+    tracker = parse_contestant("cv2:MIL").make()
+    tracker.init(frame, Box(50, 50, *size))
+    assert tracker.update(frame).box.area == size[0] * size[1]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("size", [(1, 1), (1, 20), (2, 10), (3, 5), (4, 4), (10, 2), (0.3, 40)])
+def test_mil_never_ends_on_smaller_ones(size):
+    frame = Clip(line((60, 50), (2, 1), 1)).frame(0)
+    with pytest.raises(ArgumentError, match="larger: OpenCV's MIL would look for its features for ever"):
+        parse_contestant("cv2:MIL").make().init(frame, Box(50, 50, *size))
+
+
 class Peer:
     """One of OpenCV's, as its binding behaves."""
 

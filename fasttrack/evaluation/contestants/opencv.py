@@ -41,16 +41,24 @@ class OpenCVTracker:
     target. Where OpenCV says that it did not find the target, the result is lost, at the last box.
     """
 
-    def __init__(self, create: Callable[[], Any], scored: bool = False) -> None:
-        self._create, self._scored = create, scored
+    def __init__(self, create: Callable[[], Any], scored: bool = False, haar: bool = False) -> None:
+        self._create, self._scored, self._haar = create, scored, haar
         self._tracker: Any = None
         self._box = Box(0.0, 0.0, 0.0, 0.0)
 
     def init(self, frame: NDArray[np.uint8], box: Box) -> None:
-        """Start on a box, px."""
+        """Start on a box, px.
+
+        Raises:
+            ArgumentError: nothing of the box is in the frame, or OpenCV cannot start on it.
+        """
+        whole = whole_box(box, frame.shape[1], frame.shape[0])
+        if self._haar and not _holds_features(whole[2], whole[3]):
+            wanted = "larger: OpenCV's MIL would look for its features for ever"
+            raise ArgumentError("cv2 tracker", "box", wanted, str(box.as_tuple()))
         self._tracker = self._create()
         # OpenCV 5 returns nothing, OpenCV 4's legacy trackers whether it went well.
-        if self._tracker.init(_bgr(frame), whole_box(box, frame.shape[1], frame.shape[0])) is False:
+        if self._tracker.init(_bgr(frame), whole) is False:
             raise ArgumentError("cv2 tracker", "box", "one that OpenCV can start on", str(box.as_tuple()))
         self._box = box
 
@@ -68,6 +76,11 @@ class OpenCVTracker:
 def _bgr(frame: NDArray[np.uint8]) -> Any:
     cv2 = opencv()
     return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+
+
+def _holds_features(width: int, height: int) -> bool:
+    """Whether MIL can find a Haar feature: two halves of at least 5 px side by side, ending before the last px."""
+    return max((width - 1) * ((height - 1) // 2), (height - 1) * ((width - 1) // 2)) >= 5
 
 
 def whole_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
@@ -126,7 +139,7 @@ class OpenCVContestant(Contestant):
         """A new one; raises BackendUnavailable where this build of OpenCV lacks it."""
         factory, files = _factory(self.tracker), self.files
         if not files:
-            return OpenCVTracker(factory)
+            return OpenCVTracker(factory, haar=self.tracker == "MIL")
         params = getattr(opencv(), f"Tracker{self.tracker}_Params")()
         for part, file in files.items():
             setattr(params, part, file)

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from fasttrack.errors import ArgumentError, SourceError
 from fasttrack.evaluation.contestants.recorded import RecordedBoxes
+from fasttrack.evaluation.metrics.polygon import raster_iou
 from fasttrack.evaluation.outcome import INIT, Outcome, Unit
 from fasttrack.evaluation.protocols.base import Protocol, Session, first_box, has_box, replayed, replayed_pass
 from fasttrack.evaluation.sequence import Sequence
 from fasttrack.geometry import Box
 
-__all__ = ["Supervised", "Unsupervised", "starting_boxes", "touches"]
-
-_NOTHING = 1e-9  # px²: what rounding makes of an area of 0
+__all__ = ["Supervised", "Unsupervised", "overlaps", "starting_boxes"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Supervised(Protocol):
     """Started on the first frame; where its box no longer overlaps the target, started anew some frames later.
 
     - A start is on the upright box around the ground truth's polygon (``starting_boxes``): state INIT.
-    - A later frame without any overlap of box and polygon within the picture (``touches``) is a FAILURE; so is one
-      in which the ground truth is absent. Its row keeps the box that failed.
+    - A later frame in which box and polygon have no pixel in common (``overlaps``) is a FAILURE; so is one in which
+      the ground truth is absent. Its row keeps the box that failed.
     - The tracker then rests (SKIPPED) and is started ``skip`` frames after the failure; a frame with a tag of
       ``skip_tags``, or without a box, is passed over.
 
@@ -61,7 +60,7 @@ class Supervised(Protocol):
         session.start(index, boxes[index])
         while (index := index + 1) < len(sequence):
             box, frame = session.follow(index)
-            if touches(box, _corners(sequence, index), frame.shape[1], frame.shape[0]):
+            if overlaps(box, _region(sequence, index), frame.shape[1], frame.shape[0]):
                 continue
             session.fail(index)
             later = np.flatnonzero(startable[index + self.skip :])
@@ -118,39 +117,17 @@ def starting_boxes(sequence: Sequence) -> NDArray[np.float64]:
     return np.where(finite[:, None], np.concatenate([least, most - least], 1), sequence.boxes)
 
 
-def _corners(sequence: Sequence, index: int) -> NDArray[np.float64]:
-    """(4, 2) corners of the ground truth; NaN where it is absent."""
-    polygons = sequence.annotations.polygons
-    if polygons is not None and np.isfinite(polygons[index]).all():
-        corners: NDArray[np.float64] = polygons[index].reshape(4, 2)
-        return corners
-    x, y, w, h = sequence.boxes[index]
-    return np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
+def overlaps(box: Box, region: NDArray[np.float64], width: int, height: int) -> bool:
+    """Whether a box and a region (4 or 8 numbers) have a pixel of the frame in common, as the VOT toolkit counts them.
 
-
-def touches(box: Box, corners: NDArray[np.float64], width: int, height: int) -> bool:
-    """Whether box and convex polygon have an area in common within the frame; False for a polygon of NaN.
-
-    The polygon is cut by the four sides of the box, then its area is taken. The VOT toolkit counts whole pixels
-    instead, and may differ where they touch by less than one.
+    False for a region of NaN, as for the toolkit.
     """
-    inside = box.clipped(width, height)
-    if inside.area <= 0 or not np.isfinite(corners).all():
-        return False
-    left, top, right, bottom = inside.xyxy
-    for axis, limit, sign in ((0, left, 1.0), (0, right, -1.0), (1, top, 1.0), (1, bottom, -1.0)):
-        corners = _cut(corners, sign * (corners[:, axis] - limit))
-    x, y = corners.T - [[left], [top]]
-    return bool(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) > _NOTHING)
+    return bool(raster_iou([box.as_tuple()], region[None], (width, height))[0] > 0)
 
 
-def _cut(corners: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The part of a convex polygon where ``depth``, linear between the corners, is not negative."""
-    kept = []
-    for k in range(len(corners)):
-        before, own = depth[k - 1], depth[k]
-        if (before < 0) != (own < 0):
-            kept.append(corners[k - 1] + (corners[k] - corners[k - 1]) * (before / (before - own)))
-        if own >= 0:
-            kept.append(corners[k])
-    return np.array(kept).reshape(-1, 2)
+def _region(sequence: Sequence, index: int) -> NDArray[np.float64]:
+    """The ground truth's polygon, else its box."""
+    polygons = sequence.annotations.polygons
+    whole = polygons is not None and np.isfinite(polygons[index]).all()
+    region: NDArray[np.float64] = polygons[index] if polygons is not None and whole else sequence.boxes[index]
+    return region
