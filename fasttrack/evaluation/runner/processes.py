@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import threading
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -34,8 +35,15 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_work, args=(theirs, threads), daemon=True)
-        with environment(threads):
-            self.process.start()
+        resource_tracker.ensure_running()  # when the first process starts it, it unblocks what is blocked below
+        # Ctrl-C reaches every process of the terminal; the one that started this one decides. Blocked before it
+        # begins, and so for good: an interrupt while it still imports would print a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with environment(threads):
+                self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # or the end of the process would not be the end of the pipe
         self.ready = False
         self.job: Job | None = None
@@ -150,8 +158,6 @@ def _reason(code: int | None) -> str:
 
 def _work(pipe: Connection, threads: int) -> None:
     """The life of a process: a job, its result, the next one, until the other end of the pipe is closed."""
-    # Ctrl-C reaches every process of the terminal; the one that started this one decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     use_threads(threads)
     pipe.send(None)
