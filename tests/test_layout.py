@@ -133,9 +133,15 @@ def test_sizes(path):
             assert length <= 50, f"{path}: {node.name} has {length} lines without its docstring"
 
 
+# Where anything that a tracker may raise becomes part of the result, with its traceback, and the run goes on.
+RECORDERS = {PACKAGE / "evaluation" / "runner" / "workbench.py": 1}
+
+
 def test_no_broad_except():
     for path in source_files():
+        allowed = RECORDERS.get(path, 0)
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "everything"
-                assert caught not in {"Exception", "BaseException", "everything"}, f"{path}:{node.lineno}"
+                allowed -= caught == "Exception"
+                assert caught not in {"BaseException", "everything"} and allowed >= 0, f"{path}:{node.lineno}"

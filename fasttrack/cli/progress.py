@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+    from typing_extensions import Self
 
-__all__ = ["Progress", "clock"]
+    from fasttrack.evaluation.outcome import Unit
+
+__all__ = ["Progress", "UnitProgress", "clock"]
 
 _LINE_S = 5.0  # between plain lines
 _SMOOTH = 0.9  # weight of the past in the shown rate
@@ -31,6 +34,8 @@ class Progress:
         label: what is being worked on.
         quiet: show no progress; warnings are still shown.
     """
+
+    counted = "frames"
 
     def __init__(self, label: str, quiet: bool = False) -> None:
         self.total: int | None = None
@@ -76,12 +81,15 @@ class Progress:
         self._done += 1
         rate = f"{1 / self._step_s:.1f} FPS" if self._step_s > 0 else ""
         left = "" if self.total is None or not rate else f"ETA {clock(self._left_s(self.total))}"
+        self._show(now, rate, left)
+
+    def _show(self, now: float, rate: str, left: str) -> None:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, rate=rate.rjust(9), left=left)
         elif not self.quiet and now - self._line >= _LINE_S:
             self._line = now
             of = "" if self.total is None else f"/{self.total}"
-            said = ", ".join(part for part in (f"{self._done}{of} frames", rate, left) if part)
+            said = ", ".join(part for part in (f"{self._done}{of} {self.counted}", rate, left) if part)
             print(f"{self.label}: {said}", file=sys.stderr)
 
     def _left_s(self, total: int) -> float:
@@ -102,10 +110,38 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class UnitProgress(Progress):
+    """The same for the units of an evaluation, whose length differs: their runner says what is left.
+
+    Args:
+        label: what is being worked on.
+        quiet: show no progress; failures and warnings are still shown.
+    """
+
+    counted = "units"
+
+    def __init__(self, label: str, quiet: bool = False) -> None:
+        super().__init__(label, quiet)
+        self._failed = 0
+
+    def begin(self, total: int) -> None:
+        """So many units are to be done."""
+        self.start(total)
+
+    def unit(self, unit: Unit, error: str | None, left_s: float | None) -> None:
+        """One is over, with its traceback where it failed."""
+        self._done += 1
+        if error is not None:
+            self._failed += 1
+            self.warn(f"{unit.path.with_suffix('')}: {error.strip().splitlines()[-1]}")
+        failed = f"{self._failed} failed" if self._failed else ""
+        self._show(time.perf_counter(), failed, "" if left_s is None else f"ETA {clock(left_s)}")
