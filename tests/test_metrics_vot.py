@@ -67,7 +67,7 @@ def test_failures_are_counted_four_ways():
     assert scores.failures == 1
     assert scores.robustness == pytest.approx(40 / 60)  # one in 40 of 60 frames
     assert scores.per_100 == pytest.approx(100 / 60)
-    assert scores.reliability == pytest.approx(np.exp(-30 / 60))
+    assert scores.reliability == pytest.approx(np.exp(-30 * (40 / 60) / 30))
     assert scores.accuracy == pytest.approx((40 * 11 / 15 + 20 * 0.5) / 60)
 
 

@@ -123,7 +123,8 @@ def raster_iou(a: ArrayLike, b: ArrayLike, size: tuple[int, int] | None) -> Floa
     Args:
         a: (N, 4) or (N, 8) regions; NaN stands for no region.
         b: as many.
-        size: width and height of the frames in px; None counts all pixels.
+        size: width and height of the frames in px; None counts all pixels (the toolkit then miscounts boxes that
+            reach left of 0 or above it; this does not).
 
     Returns:
         (N,); 0 where a region is NaN.

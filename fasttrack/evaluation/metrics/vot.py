@@ -47,7 +47,8 @@ class VotScores:
         robustness: failures per sequence and run, averaged over sequences by their length: what the toolkit prints.
         failures: all failures of one run over the dataset (mean over the runs).
         per_100: failures per hundred frames: the R of the reports since VOT2017.
-        reliability: exp(−S·F/M), S = 30, F failures in M frames: probability to survive S frames (VOT2015, AR plot).
+        reliability: exp(−S·F/M), S = 30, F the robustness above, M the mean length of the sequences: the probability
+            to go on for S frames without a failure (VOT2015 and later, the axis of the AR plot).
         curve: expected average overlap by length: ``curve[n]`` over the n frames after the start.
         eao: mean of ``curve[low … high]``, both included; None where the dataset has no interval or the curve ends
             before ``low``.
@@ -89,16 +90,16 @@ def supervised(
     lengths = [len(several[0][0]) for several in runs.values()]
     accuracy = [np.mean([_accuracy(*run) for run in several]) for several in runs.values()]
     failures = [np.mean([(states == FAILURE).sum() for _, states in several]) for several in runs.values()]
-    rate = sum(failures) / sum(lengths)
+    robustness = float(np.average(failures, weights=lengths))
     curve = _curve([piece for several in runs.values() for run in several for piece in _pieces(*run)])
     span = interval if interval is not None else EAO_INTERVALS.get(dataset.name)
     part = curve[span[0] : span[1] + 1] if span is not None else curve[:0]
     return VotScores(
         accuracy=float(np.average(accuracy, weights=lengths)),
-        robustness=float(np.average(failures, weights=lengths)),
+        robustness=robustness,
         failures=float(sum(failures)),
-        per_100=float(100 * rate),
-        reliability=float(np.exp(-SENSITIVITY * rate)),
+        per_100=float(100 * sum(failures) / sum(lengths)),
+        reliability=float(np.exp(-SENSITIVITY * robustness / np.mean(lengths))),
         curve=curve,
         eao=float(part.mean()) if len(part) else None,
     )
