@@ -68,14 +68,13 @@ def got10k_scores(overlaps: Sequence[NDArray[np.float64]], classes: Sequence[str
 
     Args:
         overlaps: per sequence what ``got10k_overlaps`` gives; those of repeated runs one after the other.
-        classes: per sequence the class of its object. The toolkit pools frames; the balanced measures are those of
-            the paper, which weigh every class alike.
+        classes: per sequence the class of its object, for the balanced measures, which weigh every class alike.
 
     Raises:
         RangeError: no frame at all. ShapeError: not one class per sequence.
 
-    Source: ``ExperimentGOT10k._evaluate`` of got-10k/toolkit for ``ao`` and ``sr50`` (0.75 is the server's); Huang et
-    al. 2019 (GOT-10k), mAO and mSR.
+    Source: ``ExperimentGOT10k`` of got-10k/toolkit for the pooled measures (its curve holds 0.75; only 0.5 is printed).
+    The balanced ones are after Huang et al. 2019 (GOT-10k); the toolkit does not have them.
     """
     if not sum(len(one) for one in overlaps):
         raise RangeError("got10k_scores", "overlaps", "at least one frame", "none")

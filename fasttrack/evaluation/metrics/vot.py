@@ -46,7 +46,7 @@ class VotScores:
             runs of a sequence (0 for a run that has no such frame), then over sequences by their length.
         robustness: failures per sequence and run, averaged over sequences by their length: what the toolkit prints.
         failures: all failures of one run over the dataset (mean over the runs).
-        per_100: failures per hundred frames: the R of the reports since VOT2017.
+        per_100: failures per hundred frames: what pysot prints as robustness (``ar_benchmark.py``).
         reliability: exp(−S·F/M), S = 30, F the robustness above, M the mean length of the sequences: the probability
             to go on for S frames without a failure (VOT2015 and later, the axis of the AR plot).
         curve: expected average overlap by length: ``curve[n]`` over the n frames after the start.
