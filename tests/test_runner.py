@@ -95,8 +95,6 @@ def test_a_sequence_that_cannot_be_listed_fails_alone(tmp_path):
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
-    import fasttrack.evaluation.outcome as module
-
     sync, writes = os.fsync, []
 
     def full(handle):
@@ -105,7 +103,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(handle)
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\)"):
         run(tmp_path, counts=[4] * 10)
     monkeypatch.undo()

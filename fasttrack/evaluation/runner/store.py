@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from fasttrack.errors import SourceError
-from fasttrack.evaluation.outcome import Outcome, Unit, read_outcome, write_outcome, write_whole
+from fasttrack.evaluation.outcome import Outcome, Unit, read_outcome, write_outcome
+from fasttrack.evaluation.whole import write_whole
 
 __all__ = ["DAMAGED", "DONE", "FAILED", "FORMAT", "MISSING", "Store"]
 
