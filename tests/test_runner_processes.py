@@ -152,12 +152,12 @@ def _foreign(tmp_path, silent_s):
     """A claim of a runner on another machine that gave its last sign of life so long ago."""
     with Claims(tmp_path) as mine:
         path = mine._path("a")
-    path.write_text("far-1-abc")
     runner = tmp_path / "runners" / "far-1-abc.json"
-    runner.write_text('{"where": "far", "pid": 1, "started": "0"}')
+    runner.write_text('{"name": "far-1-abc", "where": "far", "pid": 1, "started": "0"}')
+    path.unlink(missing_ok=True)
+    os.link(runner, path)
     then = time.time() - silent_s
     os.utime(runner, (then, then))
-    os.utime(path, (then, then))
 
 
 def test_the_claim_of_another_machine_lapses_in_silence(tmp_path):
@@ -178,21 +178,31 @@ def test_a_runner_that_dies_beside_us_loses_its_claims(tmp_path):
         place = {**mine._place, "pid": dead.pid, "started": claims._started(dead.pid)}
         import json
 
-        (tmp_path / "runners" / "dead.json").write_text(json.dumps(place))
-        mine._path("a").write_text("dead")
+        mine._path("a").write_text(json.dumps({"name": "dead", **place}))
         assert not mine.take("a")
         dead.send_signal(signal.SIGKILL)
         dead.wait()
         assert mine.take("a")
 
 
-def test_a_claim_not_yet_signed_is_left_alone(tmp_path):
-    with Claims(tmp_path, stale_s=60) as mine:
-        mine._path("a").write_text("")
-        assert not mine.take("a")
-        then = time.time() - 90
-        os.utime(mine._path("a"), (then, then))
+def test_a_claim_lives_by_the_signs_of_its_runner(tmp_path):
+    with Claims(tmp_path) as mine:
         assert mine.take("a")
+        os.utime(mine._path("a"), (0, 0))
+        os.utime(tmp_path / "runners" / f"{mine.name}.json")
+        assert mine._path("a").stat().st_mtime > 0
+
+
+def test_a_runner_killed_before_it_told_its_process_is_swept_in_time(tmp_path):
+    with Claims(tmp_path):
+        half = tmp_path / "runners" / "half.json"
+        half.write_text("")
+        with Claims(tmp_path, stale_s=60):
+            assert half.exists()
+        then = time.time() - 90
+        os.utime(half, (then, then))
+        with Claims(tmp_path, stale_s=60):
+            assert not half.exists()
 
 
 def test_a_runner_shows_that_it_lives(tmp_path):

@@ -1,9 +1,10 @@
 """Who works on what: several runners, on several machines, share one folder without doing a unit twice.
 
-Each runner has a file ``runners/<name>.json`` whose time of change is renewed while it lives. A unit at work has a file
-in ``claims/`` that was made with ``O_EXCL`` and holds the runner's name. A claim is stale, and taken over, when its
-runner's process is gone (where that can be seen: the same machine), or when the runner's file is gone or has not been
-renewed for ``STALE_S``. In the worst race a unit is done twice: outcomes are written whole, so nothing is lost.
+Each runner has a file ``runners/<name>.json`` that tells its process, and whose time of change is renewed while it
+lives. A claim on a unit is a hard link to that file in ``claims/``: making a link fails where one is, and whoever is
+killed in between leaves no claim without a name. A claim is stale, and taken over, when its runner's process is gone
+(where that can be seen: the same machine), or when the file has not been renewed for ``STALE_S``. In the worst race a
+unit is done twice: outcomes are written whole, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from fasttrack.errors import OutputError, SourceError
 
@@ -38,8 +39,7 @@ class Claims:
     def __init__(self, folder: Path, stale_s: float = STALE_S, renew_s: float = _RENEW_S) -> None:
         self.folder, self.stale_s, self.renew_s = folder, stale_s, renew_s
         self._place = {"where": _where(), "pid": os.getpid(), "started": _started(os.getpid())}
-        token = hashlib.sha1(repr((self._place, id(self), time.time_ns())).encode()).hexdigest()[:8]
-        self.name = f"{platform.node() or 'host'}-{os.getpid()}-{token}"
+        self.name = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(4)}"
         self._file = folder / "runners" / f"{self.name}.json"
         self._mine: set[Path] = set()
         self._over = threading.Event()
@@ -49,7 +49,7 @@ class Claims:
         try:
             for name in ("runners", "claims"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            self._file.write_text(json.dumps(self._place), encoding="utf-8")
+            self._file.write_text(json.dumps({"name": self.name, **self._place}), encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{self._file}: cannot be written ({error.strerror or error})") from error
         self._sweep()
@@ -73,7 +73,7 @@ class Claims:
         path = self._path(what)
         for _ in range(2):
             try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+                os.link(self._file, path)
             except FileExistsError:
                 if not self._stale(path) or not self._set_aside(path):
                     return False
@@ -81,25 +81,15 @@ class Claims:
             except OSError as error:
                 raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
             self._mine.add(path)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                self._sign(path, file)
             return True
         return False
-
-    def _sign(self, path: Path, file: Any) -> None:
-        try:
-            file.write(self.name)
-            file.flush()
-        except OSError as error:
-            self._drop(path)
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
     def take_soon(self, what: str, patience_s: float = 30.0) -> None:
         """Claim it, waiting for a runner that has it. Raises SourceError naming that runner after ``patience_s``."""
         deadline = time.monotonic() + patience_s
         while not self.take(what):
             if time.monotonic() > deadline:
-                holder = _read(self._path(what)) or "a runner without a name"
+                holder = json.loads(_read(self._path(what)) or "{}").get("name", "another runner")
                 raise SourceError(f"{self.folder}: {holder} has held {what} for {patience_s:.0f} s")
             time.sleep(0.05)
 
@@ -115,26 +105,17 @@ class Claims:
         return self.folder / "claims" / hashlib.sha1(what.encode()).hexdigest()[:24]
 
     def _stale(self, path: Path) -> bool:
-        holder = _read(path)
-        if holder is None:
-            return True  # given back since
-        if holder == self.name:
-            return False
-        if not holder:  # made, but not yet signed
-            return self._silent(path)
-        return self._dead(self.folder / "runners" / f"{holder}.json")
-
-    def _dead(self, runner: Path) -> bool:
-        text = _read(runner)
+        """Whether the runner of a claim, or of a file in ``runners/``, is dead."""
+        text = _read(path)
         if text is None:
-            return True
+            return True  # given back since
         try:
             place = json.loads(text)
-        except ValueError:  # being written
-            return self._silent(runner)
+        except ValueError:  # a runner that is just beginning, or was killed then
+            return self._silent(path)
         if place["where"] == self._place["where"]:
             return bool(_started(place["pid"]) != place["started"])
-        return self._silent(runner)
+        return self._silent(path)
 
     def _silent(self, path: Path) -> bool:
         """Not renewed for long, by the clock of the file server: those of two machines may differ."""
@@ -165,7 +146,7 @@ class Claims:
             if self._stale(path):
                 self._set_aside(path)
         for path in list((self.folder / "runners").glob("*.json")):
-            if path != self._file and self._dead(path):
+            if path != self._file and self._stale(path):
                 path.unlink(missing_ok=True)
 
     def _renew(self) -> None:
