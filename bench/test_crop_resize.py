@@ -27,18 +27,23 @@ def grid_of(frame, boxes, size):
     return torch.stack([u[:, None, :].expand(-1, out_h, -1), v[:, :, None].expand(-1, -1, out_w)], -1)
 
 
-def plain(frame, boxes, size):
-    """One image per window (expanded, not copied) through grid_sample."""
-    image = frame.permute(2, 0, 1)[None].float().expand(len(boxes), -1, -1, -1)
+def plain(frame, boxes, size, antialias=False):
+    """One image per window (expanded, not copied) through grid_sample; where it shrinks, of a frame pooled before."""
+    image = frame.permute(2, 0, 1)[None].float()
+    if antialias:
+        shrink = int((boxes[:, 2:] / torch.tensor(size[::-1])).min())
+        image, boxes = F.avg_pool2d(image, shrink).add_(0.5).floor_(), boxes / shrink
+        frame = frame[: image.shape[2], : image.shape[3]]
+    image = image.expand(len(boxes), -1, -1, -1)
     return F.grid_sample(image, grid_of(frame, boxes, size), padding_mode="border", align_corners=False)
 
 
-def into_own_memory(frame, boxes, size):
+def into_own_memory(frame, boxes, size, antialias=False):
     """The kernel with ``out=``: no fresh pages for the system to clear."""
     shape = (len(boxes), 3, *size)
     if _KEPT.get("shape") != shape:
         _KEPT.update(shape=shape, out=torch.empty(shape))
-    return ops.crop_resize(frame, boxes, size, out=_KEPT["out"], backend="cpu")
+    return ops.crop_resize(frame, boxes, size, antialias=antialias, out=_KEPT["out"], backend="cpu")
 
 
 _KEPT = {}

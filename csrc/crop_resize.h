@@ -13,10 +13,23 @@ struct CropResizeArgs {
   int64_t count;
   const float* gain;  // per channel: a sample v becomes v · gain + offset
   const float* offset;
-  bool constant;  // outside is black; else the edge pixels are repeated
-  float* out;     // count × channels × out_h × out_w, written whole
+  bool constant;   // outside is black; else the edge pixels are repeated
+  bool antialias;  // windows that shrink the frame see it averaged over blocks of `shrink_of` px
+  float* out;      // count × channels × out_h × out_w, written whole
   int64_t out_h, out_w;
 };
+
+constexpr int64_t kLargestShrink = 256;  // px: the sums over a block's columns fit 16 bits
+
+// Side of the blocks that the frame is averaged over for a window, px: 1 where it is shrunk less than twice.
+inline int64_t shrink_of(const CropResizeArgs& a, const double* box) {
+  if (!a.antialias) return 1;
+  const double across = box[2] / static_cast<double>(a.out_w), down = box[3] / static_cast<double>(a.out_h);
+  const double least = across < down ? across : down;
+  int64_t most = a.height < a.width ? a.height : a.width;
+  if (most > kLargestShrink) most = kLargestShrink;
+  return least < 2.0 ? 1 : least >= static_cast<double>(most) ? most : static_cast<int64_t>(least);
+}
 
 // Index of the first box that is not finite or whose size is not positive, or −1.
 inline int64_t first_bad_box(const double* boxes, int64_t count) {

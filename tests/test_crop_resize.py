@@ -233,3 +233,58 @@ def test_messages():
         ops.crop_resize(frame, boxes, 5, mean=float("nan"))
     with pytest.raises(RangeError, match=r"std must be a finite number > 0, got 0.0"):
         ops.crop_resize(frame, boxes, 5, std=(1.0, 0.0, 1.0))
+
+
+@BOTH
+def test_averages_by_hand(backend):
+    """Two rows 0, 1, 10, 20, 7 | 1, 1, 11, 20, 9 in blocks of 2 × 2: 0.75 and 15.25, the last column goes."""
+    frame = torch.tensor([[0, 1, 10, 20, 7], [1, 1, 11, 20, 9]], dtype=torch.uint8)
+    got = ops.crop_resize(frame, box((0, 0, 4, 2)), (1, 2), antialias=True, backend=backend)
+    assert got.flatten().tolist() == [1.0, 15.0]
+    half = torch.tensor([[3, 4], [3, 4]], dtype=torch.uint8)  # 3.5: up
+    assert ops.crop_resize(half, box((0, 0, 2, 2)), 1, antialias=True, backend=backend).item() == 4.0
+    assert ops.crop_resize(half, box((0, 0, 1.9, 2)), 1, antialias=True, backend=backend).item() == pytest.approx(3.45)
+
+
+@pytest.mark.parametrize("border", ["replicate", "constant"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_averages_of_any_side_are_the_reference_s(border, channels):
+    """Sides 1 to 256 and above, in the frame, over its edge and beside it; uneven ones in one call."""
+    frame = frame_of(700, 531, channels)
+    boxes = box(*((5.0 * s - 40, 90 - s, 4.3 * s, 5.9 * s) for s in (1.5, 2, 3, 4, 6, 16, 17, 60, 255, 256, 300, 900)))
+    arguments = {"frame": frame, "boxes": boxes, "size": (5, 4), "border": border, "antialias": True}
+    got, truth = ops.crop_resize(**arguments, backend="cpu"), SPEC.truth(arguments)
+    assert SPEC.tolerance[torch.float64].admits(got, truth)
+    for k in range(len(boxes)):
+        alone = ops.crop_resize(**{**arguments, "boxes": boxes[k : k + 1]}, backend="cpu")
+        assert (got[k] - alone[0]).abs().max() < 1e-4
+    assert not SPEC.tolerance[torch.float64].admits(ops.crop_resize(**{**arguments, "antialias": False}), truth)
+
+
+@pytest.mark.parametrize("side", [2, 3, 7, 100, 256])
+def test_averages_are_rounded_exactly(side):
+    """Sums around every tie: blocks of k and k + 1 in all proportions next to the half."""
+    n = side * side
+    frame = torch.full((side, side * 4), 254, dtype=torch.uint8).view(side, 4, side)
+    for block, more in enumerate((n // 2 - 1, n // 2, (n + 1) // 2, n)):
+        one = torch.full((n,), 254, dtype=torch.uint8)
+        one[:more] += 1
+        frame[:, block] = one.view(side, side)
+    frame = frame.reshape(side, 4 * side)
+    got = ops.crop_resize(frame, box((0, 0, 4 * side, side)), (1, 4), antialias=True, backend="cpu")
+    truth = SPEC.truth({"frame": frame, "boxes": box((0, 0, 4 * side, side)), "size": (1, 4), "antialias": True})
+    assert torch.equal(got.double(), truth)
+    assert got.flatten().tolist()[::3] == [254.0, 255.0]
+
+
+def test_averages_on_any_number_of_threads_and_strides():
+    frame, before = frame_of(900, 1200), torch.get_num_threads()
+    boxes = box((10.5, 20.5, 1100.0, 800.0), (50.0, 100.0, 700.0, 600.0))
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(ops.crop_resize(frame, boxes, (171, 193), antialias=True, backend="cpu"))
+    torch.set_num_threads(before)
+    assert torch.equal(*results)
+    planar = frame.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    assert torch.equal(ops.crop_resize(planar, boxes, (171, 193), antialias=True, backend="cpu"), results[0])

@@ -8,6 +8,7 @@
 // vectorises on every instruction set.
 #include "crop_resize.h"
 
+#include "cpu/frame_blocks.h"
 #include "cpu/scratch.h"
 
 namespace ft {
@@ -221,10 +222,8 @@ void crop_rows(const CropResizeArgs& a, int64_t k, int64_t row0, int64_t row1, c
   }
 }
 
-}  // namespace
-
-void crop_resize(const CropResizeArgs& a) {
-  if (a.count == 0) return;
+// The windows that `whole` shrinks by `shrink`, from the frame and the boxes of `a`.
+void crop_windows(const CropResizeArgs& a, const CropResizeArgs& whole, int64_t shrink) {
   const int threads = a.count * a.out_h * a.out_w < kParallelPx ? 1 : max_threads();
   const int64_t bands = a.count >= 2 * threads ? 1 : (2 * threads < a.out_h ? 2 * threads : a.out_h);
   hint_huge_pages(a.out, a.count * a.channels * a.out_h * a.out_w * static_cast<int64_t>(sizeof(float)));
@@ -232,7 +231,67 @@ void crop_resize(const CropResizeArgs& a) {
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t item = 0; item < a.count * bands; ++item) {
     const int64_t k = item / bands, band = item % bands;
+    if (shrink_of(whole, whole.boxes + 4 * k) != shrink) continue;
     crop_rows(a, k, band * a.out_h / bands, (band + 1) * a.out_h / bands, scratch.of(thread_index(), a));
+  }
+}
+
+// The least shrink of a window above `done`, or 0.
+int64_t next_shrink(const CropResizeArgs& a, int64_t done) {
+  int64_t least = 0;
+  for (int64_t k = 0; k < a.count; ++k) {
+    const int64_t shrink = shrink_of(a, a.boxes + 4 * k);
+    if (shrink > done && (least == 0 || shrink < least)) least = shrink;
+  }
+  return least;
+}
+
+// The frame in blocks, where windows see it, and the boxes in px of that.
+struct Blocks {
+  uint8_t* px;
+  double* boxes;
+  Blocks(int64_t bytes, int64_t count, Carver& c) : px(c.take<uint8_t>(bytes)), boxes(c.take<double>(4 * count)) {}
+};
+
+// The windows that are shrunk by `shrink` ≥ 2: only what they see is averaged, once for all of them.
+void crop_averaged(const CropResizeArgs& a, int64_t shrink) {
+  const auto side = static_cast<double>(shrink);
+  double low[2] = {__builtin_inf(), __builtin_inf()}, high[2] = {-__builtin_inf(), -__builtin_inf()};
+  for (int64_t k = 0; k < a.count; ++k) {
+    const double* box = a.boxes + 4 * k;
+    if (shrink_of(a, box) != shrink) continue;
+    for (int i = 0; i < 2; ++i) {
+      const double begin = box[i] / side, end = (box[i] + box[i + 2]) / side;
+      low[i] = begin < low[i] ? begin : low[i];
+      high[i] = end > high[i] ? end : high[i];
+    }
+  }
+  const Span across(low[0], high[0], a.width / shrink), down(low[1], high[1], a.height / shrink);
+  CropResizeArgs part = a;
+  part.height = down.last - down.first, part.width = across.last - across.first;
+  part.stride_y = part.width * a.channels, part.stride_x = a.channels, part.stride_c = 1;
+  const int64_t bytes = part.height * part.stride_y, count = a.count;
+  PerThread<Blocks, false> memory(1, bytes, count);
+  const Blocks blocks = memory.of(0, bytes, count);
+  average_blocks({a.frame, a.stride_y, a.stride_x, a.stride_c, a.channels, shrink, down.first, down.last, across.first,
+                  across.last, blocks.px});
+  for (int64_t k = 0; k < count; ++k) {
+    const double *from = a.boxes + 4 * k,
+                 origin[4] = {static_cast<double>(across.first), static_cast<double>(down.first), 0.0, 0.0};
+    for (int i = 0; i < 4; ++i) blocks.boxes[4 * k + i] = from[i] / side - origin[i];
+  }
+  part.frame = blocks.px, part.boxes = blocks.boxes;
+  crop_windows(part, a, shrink);
+}
+
+}  // namespace
+
+void crop_resize(const CropResizeArgs& a) {
+  for (int64_t shrink = next_shrink(a, 0); shrink > 0; shrink = next_shrink(a, shrink)) {
+    if (shrink == 1)
+      crop_windows(a, a, 1);
+    else
+      crop_averaged(a, shrink);
   }
 }
 

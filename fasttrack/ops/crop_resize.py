@@ -17,7 +17,7 @@ from fasttrack.ops._op import Op
 from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import crop_resize as spec
 
-__all__ = ["crop_resize"]
+__all__ = ["check_windows", "crop_resize"]
 
 BORDERS = ("replicate", "constant")
 
@@ -29,6 +29,7 @@ def crop_resize(
     border: str = "replicate",
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
+    antialias: bool = False,
     *,
     out: Tensor | None = None,
     backend: str | None = None,
@@ -40,7 +41,11 @@ def crop_resize(
 
     f is the bilinear surface through the pixel values, with pixel centres at integers (so a box whose
     edges are integers and whose size is ``size`` returns its pixels unchanged). Positions are computed
-    in float64. There is no low-pass filter: a window shrunk by more than 2× aliases.
+    in float64. A window that shrinks the frame by more than 2× aliases, unless there is ``antialias``: it is then
+    sampled from the frame averaged over blocks of s × s px, s = ⌊min(w_k/out_w, h_k/out_h)⌋ if that is at least 2,
+    and at most 256 and the smaller side of the frame. Means are 8-bit like the frame, halves rounded up; in edge
+    coordinates the averaged frame is the frame divided by s, so the geometry is exact. Rows and columns of an
+    incomplete last block go.
 
     Args:
         frame: (H, W, 3), (H, W, 1) or (H, W) uint8, any strides; ``torch.from_numpy(image)`` is not copied.
@@ -50,6 +55,7 @@ def crop_resize(
             "constant" continues the frame with black pixels, to which mean and std apply as to any other.
         mean: subtracted per channel (or one number), in grey levels 0–255; None is 0.
         std: divides per channel (or one number), > 0; None is 1.
+        antialias: average over blocks where a window shrinks the frame.
         out: contiguous float32 tensor of the result's shape and device, which is overwritten and returned: large
             results cost less where their memory is in use already. Whoever keeps a result must not pass it
             again. Where the call raises, it is unchanged.
@@ -68,6 +74,20 @@ def crop_resize(
     Source: the pixel-centre convention as in ``torch.nn.functional.interpolate(align_corners=False)``.
     """
     op = "crop_resize"
+    channels = check_windows(op, frame, boxes)
+    check.choice(op, "border", border, BORDERS)
+    out_h, out_w = _size(size)
+    gain, offset = _affine(mean, std, channels)
+    if out is None:
+        made: Tensor = _OP(frame, boxes, out_h, out_w, border == "constant", antialias, gain, offset, backend=backend)
+        return made
+    _check_out(out, (boxes.shape[0], channels, out_h, out_w), frame, boxes)
+    _INTO(out, frame, boxes, border == "constant", antialias, gain, offset, backend=backend)
+    return out
+
+
+def check_windows(op: str, frame: Tensor, boxes: Tensor) -> int:
+    """``boxes`` must be windows of an 8-bit ``frame``; returns the frame's channels."""
     check.tensor(op, "frame", frame, dims=(2, 3), dtypes=(torch.uint8,), layout="(H, W, 3), (H, W, 1) or (H, W)")
     shape = frame.shape
     channels = shape[2] if len(shape) == 3 else 1
@@ -78,15 +98,7 @@ def crop_resize(
         check.shape_error(op, "boxes", "(K, 4), rows (x, y, w, h)", boxes)
     check.same_device(op, "boxes", boxes, "frame", frame)
     check.no_gradient(op, "boxes", boxes)
-    check.choice(op, "border", border, BORDERS)
-    out_h, out_w = _size(size)
-    gain, offset = _affine(mean, std, channels)
-    if out is None:
-        made: Tensor = _OP(frame, boxes, out_h, out_w, border == "constant", gain, offset, backend=backend)
-        return made
-    _check_out(out, (boxes.shape[0], channels, out_h, out_w), frame, boxes)
-    _INTO(out, frame, boxes, border == "constant", gain, offset, backend=backend)
-    return out
+    return channels
 
 
 def _check_out(out: Tensor, shape: tuple[int, int, int, int], frame: Tensor, boxes: Tensor) -> None:
@@ -145,15 +157,22 @@ def _cpu_why_not(frame: Tensor, *_: Any) -> str | None:
 
 
 def _cpu(
-    frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
+    frame: Tensor,
+    boxes: Tensor,
+    out_h: int,
+    out_w: int,
+    constant: bool,
+    antialias: bool,
+    gain: list[float],
+    offset: list[float],
 ) -> Tensor:
     out = torch.empty((boxes.shape[0], len(gain), out_h, out_w), dtype=torch.float32)
-    _cpu_into(out, frame, boxes, constant, gain, offset)
+    _cpu_into(out, frame, boxes, constant, antialias, gain, offset)
     return out
 
 
 def _cpu_into(
-    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, gain: list[float], offset: list[float]
+    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, antialias: bool, gain: list[float], offset: list[float]
 ) -> None:
     height, width, *_ = frame.shape
     channels = len(gain)
@@ -178,6 +197,7 @@ def _cpu_into(
         address,
         address + affine.itemsize * channels,
         constant,
+        antialias,
         out.data_ptr(),
         out_h,
         out_w,
@@ -195,11 +215,18 @@ def _gpu_why_not(frame: Tensor, *_: Any) -> str | None:
 
 
 def _triton(
-    frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
+    frame: Tensor,
+    boxes: Tensor,
+    out_h: int,
+    out_w: int,
+    constant: bool,
+    antialias: bool,
+    gain: list[float],
+    offset: list[float],
 ) -> Tensor:
     from fasttrack.kernels import crop_resize as kernels
 
-    return kernels.crop_resize(frame, boxes, out_h, out_w, constant, gain, offset)
+    return kernels.crop_resize(frame, boxes, out_h, out_w, constant, antialias, gain, offset)
 
 
 def _into_gpu_why_not(_: Tensor, frame: Tensor, *__: Any) -> str | None:
@@ -207,42 +234,57 @@ def _into_gpu_why_not(_: Tensor, frame: Tensor, *__: Any) -> str | None:
 
 
 def _triton_into(
-    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, gain: list[float], offset: list[float]
+    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, antialias: bool, gain: list[float], offset: list[float]
 ) -> None:
     from fasttrack.kernels import crop_resize as kernels
 
-    kernels.crop_resize(frame, boxes, out.shape[2], out.shape[3], constant, gain, offset, out)
+    kernels.crop_resize(frame, boxes, out.shape[2], out.shape[3], constant, antialias, gain, offset, out)
 
 
 def _reference(
-    frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
+    frame: Tensor,
+    boxes: Tensor,
+    out_h: int,
+    out_w: int,
+    constant: bool,
+    antialias: bool,
+    gain: list[float],
+    offset: list[float],
 ) -> Tensor:
-    raw = spec.crop_resize(frame, boxes.detach(), (out_h, out_w), BORDERS[constant])
+    raw = spec.crop_resize(frame, boxes.detach(), (out_h, out_w), BORDERS[constant], antialias=antialias)
     scale, shift = raw.new_tensor(gain).view(-1, 1, 1), raw.new_tensor(offset).view(-1, 1, 1)
     return (raw * scale + shift).float()
 
 
 def _reference_into(
-    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, gain: list[float], offset: list[float]
+    out: Tensor, frame: Tensor, boxes: Tensor, constant: bool, antialias: bool, gain: list[float], offset: list[float]
 ) -> None:
-    out.copy_(_reference(frame, boxes, out.shape[2], out.shape[3], constant, gain, offset))
+    out.copy_(_reference(frame, boxes, out.shape[2], out.shape[3], constant, antialias, gain, offset))
 
 
 def _meta(
-    frame: Tensor, boxes: Tensor, out_h: int, out_w: int, constant: bool, gain: list[float], offset: list[float]
+    frame: Tensor,
+    boxes: Tensor,
+    out_h: int,
+    out_w: int,
+    constant: bool,
+    antialias: bool,
+    gain: list[float],
+    offset: list[float],
 ) -> Tensor:
     return frame.new_empty((boxes.shape[0], len(gain), out_h, out_w), dtype=torch.float32)
 
 
 _OP = Op(
     "crop_resize",
-    "(Tensor frame, Tensor boxes, int out_h, int out_w, bool constant, float[] gain, float[] offset) -> Tensor",
+    "(Tensor frame, Tensor boxes, int out_h, int out_w, bool constant, bool antialias, float[] gain,"
+    " float[] offset) -> Tensor",
     rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
 )
 _INTO = Op(
     "crop_resize_into",
-    "(Tensor(a!) out, Tensor frame, Tensor boxes, bool constant, float[] gain, float[] offset) -> ()",
+    "(Tensor(a!) out, Tensor frame, Tensor boxes, bool constant, bool antialias, float[] gain, float[] offset) -> ()",
     rows=(
         triton_row(_into_gpu_why_not, _triton_into),
         cpu_row(_into_why_not, _cpu_into),
