@@ -38,6 +38,7 @@ T* at(uintptr_t address) {
   X(crop_resize)        \
   X(cuda)               \
   X(grey)               \
+  X(grey_filter)        \
   X(hog)                \
   X(lrn)                \
   X(pca)                \

@@ -6,6 +6,7 @@
 #include "correlation_filter.h"
 #include "crop_resize.h"
 #include "grey.h"
+#include "grey_filter.h"
 #include "hog.h"
 #include "lrn.h"
 #include "pca.h"
@@ -30,6 +31,8 @@
   X(conv_runs, ConvRunsArgs)                                 \
   X(crop_resize, CropResizeArgs)                             \
   X(grey, GreyArgs)                                          \
+  X(grey_detect, GreyDetectArgs)                             \
+  X(grey_learn, GreyLearnArgs)                               \
   X(hog, HogArgs)                                            \
   X(lrn, LrnArgs)                                            \
   X(pca_product, PcaProductArgs)                             \

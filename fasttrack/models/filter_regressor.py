@@ -64,6 +64,21 @@ class FilterRegressor:
         c = self.config
         ops.cf_learn_(self._fitted("update"), features, self.label, c.rate, c.ridge, self.window, rows)
 
+    def respond_in(self, frame: Tensor, boxes: Tensor, cell_px: int) -> tuple[Tensor, Tensor]:
+        """``respond`` to the brightness (``features.Grey``) of windows of a frame, and the table of the peaks.
+
+        Args:
+            frame: (H, W, 3) uint8.
+            boxes: (T·S, 4) rows (x, y, w, h) in px, on the device of the frame.
+            cell_px: px of a patch per cell.
+        """
+        return ops.grey_filter_detect(self._fitted("respond_in"), frame, boxes, self.window, cell_px)
+
+    def update_in(self, frame: Tensor, boxes: Tensor, cell_px: int, rows: Sequence[int]) -> None:
+        """``update`` of the targets ``rows`` with the brightness of a window of each."""
+        c, model = self.config, self._fitted("update_in")
+        ops.grey_filter_learn_(model, frame, boxes, self.label, c.rate, c.ridge, self.window, rows, cell_px)
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these targets only."""
         model = self._fitted("keep")

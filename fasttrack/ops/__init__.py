@@ -19,11 +19,13 @@ from fasttrack.ops.correlation_filter import (
     cf_update,
     cf_update_,
     correlation_filter,
+    correlation_filter_learnt,
     fft_size,
 )
 from fasttrack.ops.crop_resize import crop_resize
 from fasttrack.ops.feature_spectra import FeatureSpectra
 from fasttrack.ops.grey import grey
+from fasttrack.ops.grey_filter import grey_filter, grey_filter_detect, grey_filter_learn_
 from fasttrack.ops.hog import hog
 from fasttrack.ops.lrn import lrn, relu_lrn_maxpool
 from fasttrack.ops.pca import PCAModel, pca_apply, pca_fit
@@ -54,10 +56,14 @@ __all__ = [
     "color_names",
     "conv_regression",
     "correlation_filter",
+    "correlation_filter_learnt",
     "crop_resize",
     "fft_size",
     "focal_regression_loss",
     "grey",
+    "grey_filter",
+    "grey_filter_detect",
+    "grey_filter_learn_",
     "hog",
     "lrn",
     "pca_apply",

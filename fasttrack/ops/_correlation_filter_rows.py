@@ -19,7 +19,7 @@ from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import correlation_filter as spec
 
-__all__ = ["DETECT", "TRAIN", "UPDATE", "cpu_why_not", "fft_size", "kernel_maps"]
+__all__ = ["DETECT", "TRAIN", "UPDATE", "cpu_why_not", "fft_size", "kernel_maps", "size_why_not"]
 
 
 def fft_size(n: int) -> int:
@@ -45,10 +45,12 @@ def _bins(features: Tensor) -> tuple[int, int]:
 
 def cpu_why_not(features: Tensor) -> str | None:
     """Why the C++ kernels cannot read these maps; None when they can."""
-    reason = on_cpu(features, "features")
-    if reason is not None:
-        return reason
-    for name, n in (("height", features.shape[-2]), ("width", features.shape[-1])):
+    return on_cpu(features, "features") or size_why_not(features.shape[-2], features.shape[-1])
+
+
+def size_why_not(height: int, width: int) -> str | None:
+    """Why the C++ kernels cannot transform maps of this size; None when they can."""
+    for name, n in (("height", height), ("width", width)):
         if not _smooth(n):
             return f"needs sizes without prime factors above 5, got {name} {n} (fft_size gives {fft_size(n)})"
     return None

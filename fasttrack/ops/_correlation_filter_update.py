@@ -27,7 +27,7 @@ from fasttrack.ops._correlation_filter_model import (
 from fasttrack.ops._op import Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_gpu, reference_row, triton_row
 
-__all__ = ["cf_learn_", "cf_update", "cf_update_"]
+__all__ = ["LEARN", "cf_learn_", "cf_update", "cf_update_", "places_of"]
 
 
 def cf_update(
@@ -111,7 +111,7 @@ def cf_learn_(
     op, batched = "cf_learn_", model.batched
     features, label, window = promoted(features, label, window)
     rate = check_rate(op, rate)
-    places = _places(op, model, targets)
+    places = places_of(op, model, targets)
     layout = "(T, C, H, W)" if batched else "(C, H, W)"
     check.tensor(op, "features", features, dims=(4 if batched else 3,), layout=layout)
     check_of_model(op, model, features, len(places) if batched else None, layout)
@@ -129,11 +129,12 @@ def cf_learn_(
     if not batched:
         template, b, features = template[None], b[None], features[None]
     label = label if label.dim() == 3 else label[None]
-    _LEARN(pairs(template), b, features, label, window, lam, model.sigma, gaussian, rate, places, backend=backend)
+    LEARN(pairs(template), b, features, label, window, lam, model.sigma, gaussian, rate, places, backend=backend)
     return model
 
 
-def _places(op: str, model: CorrelationFilter, targets: Sequence[int] | None) -> list[int]:
+def places_of(op: str, model: CorrelationFilter, targets: Sequence[int] | None) -> list[int]:
+    """The places in the model that learn: those told, each once, or all."""
     count = model.template.shape[0] if model.batched else 1
     everyone = list(range(count))
     places = everyone if targets is None else list(targets)
@@ -198,7 +199,7 @@ def _triton_why_not(template: Tensor, coefficients: Tensor, features: Tensor, *_
     return on_gpu(features, "features")
 
 
-_LEARN = Op(
+LEARN = Op(
     "correlation_filter_learn",
     "(Tensor(a!) template, Tensor(b!) coefficients, Tensor features, Tensor label, Tensor? window, float lam,"
     " float sigma, bool gaussian, float rate, int[] targets) -> ()",

@@ -32,6 +32,7 @@ __all__ = [
     "cf_update",
     "cf_update_",
     "correlation_filter",
+    "correlation_filter_learnt",
     "fft_size",
 ]
 
@@ -214,4 +215,44 @@ def correlation_filter(
     Source: Valmadre et al. 2017 (CFNet) and Wang et al. 2017 (DCFNet) train features through this layer.
     """
     model = cf_train(features, label, lam, kernel, sigma, window, backend=backend)
+    return cf_detect(model, search, window, backend=backend)
+
+
+def correlation_filter_learnt(
+    features: Tensor,
+    label: Tensor,
+    newer: Tensor,
+    search: Tensor,
+    rate: float,
+    lam: float = 1e-4,
+    kernel: str = "linear",
+    sigma: float = 0.5,
+    window: Tensor | None = None,
+    *,
+    backend: str | None = None,
+) -> Tensor:
+    """``cf_train`` on one map, ``cf_learn_`` from a newer one, ``cf_detect`` in others: two frames of T targets.
+
+    Args:
+        features: (T, C, H, W), to train on.
+        label: (H, W) or (T, H, W).
+        newer: (T, C, H, W), to learn from next.
+        search: (T, S, C, H, W), to detect in.
+        rate: share of the newer map, in [0, 1].
+        lam: λ > 0.
+        kernel: "linear" or "gaussian".
+        sigma: width of the Gaussian kernel, > 0.
+        window: (H, W) factor on all maps, or None.
+        backend: explicit backend; None chooses.
+
+    Returns:
+        Responses (T, S, H, W). Not differentiable.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError, RangeError, ArgumentError: as the three.
+
+    Source: Henriques et al. 2015 (KCF), §4.2; Bolme et al. 2010 (MOSSE), eq. 10–12.
+    """
+    model = cf_train(features, label, lam, kernel, sigma, window, backend=backend)
+    cf_learn_(model, newer, label, rate, lam, window, backend=backend)
     return cf_detect(model, search, window, backend=backend)

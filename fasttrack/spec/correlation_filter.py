@@ -10,7 +10,16 @@ from torch import Generator, Tensor
 
 from fasttrack.spec.base import Case, Cost, Spec, Tolerance
 
-__all__ = ["KERNELS", "SPECS", "correlation_filter", "detect", "maps_of", "spectra_of", "train"]
+__all__ = [
+    "KERNELS",
+    "SPECS",
+    "correlation_filter",
+    "correlation_filter_learnt",
+    "detect",
+    "maps_of",
+    "spectra_of",
+    "train",
+]
 
 KERNELS = ("linear", "gaussian")
 
@@ -85,6 +94,26 @@ def correlation_filter(
     return (response if batched else response[0]).contiguous()
 
 
+def correlation_filter_learnt(
+    features: Tensor,
+    label: Tensor,
+    newer: Tensor,
+    search: Tensor,
+    rate: float,
+    lam: float = 1e-4,
+    kernel: str = "linear",
+    sigma: float = 0.5,
+    window: Tensor | None = None,
+) -> Tensor:
+    """Train on ``features`` and on ``newer``, average, detect in ``search``; all with targets in front."""
+    if window is not None:
+        features, newer, search = features * window, newer * window, search * window
+    y = label if label.dim() == 3 else label[None]
+    models = [train(maps, y, lam, kernel, sigma) for maps in (features, newer)]
+    template, coefficients = ((1 - rate) * old + rate * new for old, new in zip(*models, strict=True))
+    return detect(template, coefficients, search, kernel, sigma).contiguous()
+
+
 def _maps(
     targets: int | None,
     scales: int | None,
@@ -147,6 +176,38 @@ def _cases(**options: Any) -> tuple[Case, ...]:
     )
 
 
+def _learnt_cases(**options: Any) -> tuple[Case, ...]:
+    def maps(
+        targets: int, scales: int, *size: int, labels: bool = False, window: bool = False, rate: float = 0.2
+    ) -> Callable[[Generator, torch.dtype], dict[str, Any]]:
+        of_one_frame = _maps(targets, scales, *size, labels=labels, window=window, **options)
+
+        def build(generator: Generator, dtype: torch.dtype) -> dict[str, Any]:
+            arguments = of_one_frame(generator, dtype)
+            fresh = torch.rand(arguments["features"].shape, generator=generator, dtype=torch.float64)
+            newer = arguments["features"].double() + 0.5 * fresh
+            return {**arguments, "newer": newer.to(dtype), "rate": rate}
+
+        return build
+
+    return (
+        Case("one", maps(1, 1, 3, 8, 9)),
+        Case("targets", maps(2, 2, 3, 6, 10, labels=True, window=True)),
+        Case("first", maps(2, 1, 2, 12, 5, rate=1.0)),
+        Case("nothing", maps(1, 2, 1, 16, 16, window=True, rate=0.0)),
+        Case("no_targets", maps(0, 2, 3, 8, 8, labels=True)),
+        Case("1x64x64", maps(1, 1, 1, 64, 64, window=True), bench=True, tests=False),
+        Case("31x24x24_3_scales", maps(1, 3, 31, 24, 24, window=True), bench=True, tests=False),
+    )
+
+
+def _learnt_cost(arguments: dict[str, Any]) -> Cost:
+    """As ``_cost``, of one map more."""
+    once = _cost(arguments)
+    share = 1 + arguments["newer"].numel() / max(1, arguments["features"].numel() + arguments["search"].numel())
+    return Cost(flops=once.flops * share, bytes=once.bytes * share)
+
+
 def _cost(arguments: dict[str, Any]) -> Cost:
     """Of the transforms and of one multiply-accumulate per bin, channel and map; bytes of the maps."""
     features, search = arguments["features"], arguments["search"]
@@ -185,5 +246,16 @@ SPECS = (
         _cases(kernel="gaussian", sigma=0.5),
         {torch.float32: Tolerance(1e-3, 1e-3, witness="2.7e-5, 1.8e-6 at 160²"), **_EXACT, **_HALVES},
         cost=_cost,
+    ),
+    *(
+        Spec(
+            "correlation_filter",
+            "correlation_filter_learnt",
+            correlation_filter_learnt,
+            _learnt_cases(kernel=kernel, sigma=0.5),
+            {torch.float32: Tolerance(bound, bound), **_EXACT, **_HALVES},
+            cost=_learnt_cost,
+        )
+        for kernel, bound in (("linear", 3e-5), ("gaussian", 1e-3))
     ),
 )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from fasttrack import ops
 from fasttrack.geometry import Box, Window
 from fasttrack.models import FilterConfig, FilterRegressor
-from fasttrack.trackers import _config
+from fasttrack.trackers._kcf_config import Config
 from fasttrack.trackers.base import Tracker
 from fasttrack.vision import features as vision_features
 from fasttrack.vision.crop import Scene
@@ -21,37 +20,14 @@ from fasttrack.vision.labels import gaussian_map, hann_window
 from fasttrack.vision.localise import Found, localise
 from fasttrack.vision.scale import ScalePyramid
 
-__all__ = ["KCF", "Config"]
+__all__ = ["KCF", "Config", "Group", "Windows"]
 
 
-@dataclass(frozen=True)
-class Config:
-    """Every number of KCF; "table 2" is the paper's, "ours" says why there is another."""
-
-    features: str = "hog"  # name in fasttrack.vision.features; §7.1
-    feature_options: Mapping[str, Any] = field(default_factory=dict)  # options of that feature
-    region: float = 2.5  # side of the search region, object sides; table 2 (padding 1.5)
-    region_cells: float = 576.0  # area of the search region, cells; ours: every object costs the same
-    kernel: str = "gaussian"  # "gaussian" or "linear"; §6, §7
-    kernel_sigma: float = 0.5  # σ of the Gaussian kernel; table 2
-    ridge: float = 1e-4  # λ; table 2
-    rate: float = 0.02  # of the running average; table 2
-    label_sigma: float = 0.1  # σ of the label, in √(w·h) of the object; table 2
-    scale_levels: int = 3  # sizes searched, odd; ours: the paper keeps the first size (1 does)
-    scale_step: float = 1.05  # ratio of neighbouring sizes; ours, as DRVT eq. 9
-    scale_penalty: float = 0.95  # factor on the response of a changed size; ours: against drift
-    lost_score: float = 0.1  # response below which the target is lost; ours
-
-    def __post_init__(self) -> None:
-        _config.positive(self, "region", "region_cells", "kernel_sigma", "ridge", "label_sigma")
-        _config.positive(self, "scale_step", "scale_penalty")
-        _config.at_least(self, 0.0, "rate", "lost_score")
-        _config.odd(self, "scale_levels")
-        _config.choice(self, "kernel", ("gaussian", "linear"))
+Windows = Sequence[Sequence[Window]]  # of every target of a group
 
 
 @dataclass
-class _Group:
+class Group:
     """Targets whose search regions have the same cells: they share every call."""
 
     rows: list[int]  # their places among all targets
@@ -76,7 +52,7 @@ class KCF(Tracker):
         self.weights_note = self._features.weights_note
         self._pyramid = ScalePyramid(c.scale_levels, c.scale_step, c.scale_penalty)
         self._object_side = math.sqrt(c.region_cells) / c.region  # √(w·h) of every object, cells
-        self._groups: list[_Group] = []
+        self._groups: list[Group] = []
 
     def _start(self, scene: Scene, boxes: list[Box]) -> None:
         together: dict[tuple[tuple[int, int], int], list[int]] = {}
@@ -90,14 +66,14 @@ class KCF(Tracker):
         zoom = self._object_side / math.sqrt(box.area)
         return box.h * zoom, box.w * zoom
 
-    def _group(self, scene: Scene, boxes: list[Box], size: tuple[int, int], rows: list[int]) -> _Group:
+    def _group(self, scene: Scene, boxes: list[Box], size: tuple[int, int], rows: list[int]) -> Group:
         c, sigma = self.config, self.config.label_sigma * self._object_side
         # The middle of the region; indices count from the middle of cell 0.
         home = torch.tensor([[(n - 1) / 2 for n in size]])
         label = gaussian_map(size, home, (sigma, sigma))[0].to(scene.device)
         learning = FilterConfig(c.kernel, c.kernel_sigma, c.ridge, c.rate)
         model = FilterRegressor(learning, label, hann_window(size, scene.device))
-        group = _Group(rows, [self._object(boxes[k]) for k in rows], size, self._features.fork(), model)
+        group = Group(rows, [self._object(boxes[k]) for k in rows], size, self._features.fork(), model)
         patches = scene.sample([[self._window(group, i, boxes[k], 1.0)] for i, k in enumerate(rows)], rows)
         if group.features.needs_fit:
             group.features.fit(patches)
@@ -115,10 +91,10 @@ class KCF(Tracker):
                 [self._window(group, i, boxes[k], factor) for factor in self._pyramid.factors]
                 for i, k in enumerate(group.rows)
             ]
-            patches = scene.sample(windows, group.rows)
-            responses = group.model.respond(group.features(patches).unflatten(0, (len(windows), -1)))
+            responses, table = self._search(scene, group, windows)
             # A cell at the peak stands for the object's centre.
-            places = localise(responses, windows, (1, 1), group.features.stride, None, self._pyramid.penalties)
+            stride, penalties = group.features.stride, self._pyramid.penalties
+            places = localise(responses, windows, (1, 1), stride, None, penalties, table)
             for k, place in zip(group.rows, places, strict=True):
                 box = self._pyramid.box(place, boxes[k])
                 found[k] = Found(box, place.score, place.psr, place.level, place.peak, place.response)
@@ -129,8 +105,17 @@ class KCF(Tracker):
             seen = [i for i, k in enumerate(group.rows) if not lost[k]]
             if seen:
                 windows = [[self._window(group, i, boxes[group.rows[i]], 1.0)] for i in seen]
-                patches = scene.sample(windows, [group.rows[i] for i in seen])
-                group.model.update(group.features(patches), seen)
+                self._teach(scene, group, windows, seen)
+
+    def _search(self, scene: Scene, group: Group, windows: Windows) -> tuple[Tensor, Tensor | None]:
+        """Responses (T, S, h, w) in the windows of a group's targets, and the table of their peaks if it is at hand."""
+        patches = scene.sample(windows, group.rows)
+        return group.model.respond(group.features(patches).unflatten(0, (len(windows), -1))), None
+
+    def _teach(self, scene: Scene, group: Group, windows: Windows, seen: list[int]) -> None:
+        """Learn from a window of each of the targets ``seen``, which are places in the group."""
+        patches = scene.sample(windows, [group.rows[i] for i in seen])
+        group.model.update(group.features(patches), seen)
 
     def _keep(self, targets: list[int]) -> None:
         for group in self._groups:
@@ -141,7 +126,7 @@ class KCF(Tracker):
                 group.model.keep(left)
         self._groups = [group for group in self._groups if group.rows]
 
-    def _window(self, group: _Group, i: int, box: Box, factor: float) -> Window:
+    def _window(self, group: Group, i: int, box: Box, factor: float) -> Window:
         (rows, columns), (height, width), stride = group.size, group.objects[i], group.features.stride
         region = box.w * columns / width * factor, box.h * rows / height * factor
         return Window.around(*box.center, *region, columns * stride, rows * stride)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fasttrack.trackers import _config, kcf
 from fasttrack.vision.augment import turned
+from fasttrack.vision.crop import Scene
+from fasttrack.vision.features.grey import Grey
 
 __all__ = ["MOSSE", "Config"]
 
@@ -46,6 +48,16 @@ class MOSSE(kcf.KCF):
     config_class = Config
     config: Config
 
+    def _search(self, scene: Scene, group: kcf.Group, windows: kcf.Windows) -> tuple[Tensor, Tensor | None]:
+        if not _brightness_of_one_frame(scene, group):
+            return super()._search(scene, group, windows)
+        return group.model.respond_in(*scene.boxes(windows), group.features.stride)
+
+    def _teach(self, scene: Scene, group: kcf.Group, windows: kcf.Windows, seen: list[int]) -> None:
+        if not _brightness_of_one_frame(scene, group):
+            return super()._teach(scene, group, windows, seen)
+        return group.model.update_in(*scene.boxes(windows), group.features.stride, seen)
+
     def _copies(self, patches: Tensor) -> list[Tensor]:
         """The patches, and ``warps`` copies turned and resized by the same random amounts in every run."""
         c = self.config
@@ -55,3 +67,8 @@ class MOSSE(kcf.KCF):
             turn, zoom = (2 * torch.rand(2, generator=random) - 1).tolist()
             copies.append(turned(patches, turn * c.warp_degrees, 1 + zoom * c.warp_zoom))
         return copies
+
+
+def _brightness_of_one_frame(scene: Scene, group: kcf.Group) -> bool:
+    """Whether a frame's windows need not become patches and features: one call goes from windows to responses."""
+    return len(scene.images) == 1 and isinstance(group.features, Grey)

@@ -93,6 +93,7 @@ def localise(
     stride_px: int,
     prior: Tensor | None = None,
     penalties: Sequence[float] | None = None,
+    table: Tensor | None = None,
 ) -> list[Found]:
     """Best window and place of every target.
 
@@ -106,6 +107,7 @@ def localise(
         stride_px: patch px per cell.
         prior: (H, W) factor, e.g. CRT's motion map; None for none.
         penalties: S factors ≤ 1 that hold back a change of scale; None for none.
+        table: ``ops.response_table`` of the responses, where it is at hand already and there is no prior.
 
     Returns:
         T results.
@@ -119,7 +121,8 @@ def localise(
     levels = responses.shape[1]
     maps = responses.flatten(0, 1)
     weighted = maps if prior is None else maps * prior
-    table = ops.response_table(weighted)
+    if table is None or prior is not None:
+        table = ops.response_table(weighted)
     if prior is not None:
         table = torch.cat((table, _at_peaks(maps, weighted)), dim=1)
     rows = table.tolist()
