@@ -19,8 +19,6 @@ from fasttrack.kernels._tuning import Space, launch_config
 __all__ = ["BUILDS", "crop_resize"]
 
 SPACE = Space("crop_resize.crop", BLOCK_H=(4, 8, 16, 32), BLOCK_W=(32, 64, 128), num_warps=(2, 4, 8))
-
-
 LARGEST_SHRINK = tl.constexpr(256)
 
 
