@@ -217,6 +217,7 @@ setup(
     },
     package_data={
         "fasttrack": ["py.typed"],
+        "fasttrack.evaluation.report": ["template/*"],
         "fasttrack.kernels": ["tuned/*.json"],
         # What NVRTC compiles where no nvcc was found.
         "fasttrack.csrc": ["*.h"],

@@ -35,6 +35,7 @@ def test_wheel_holds_every_package_and_nothing_else(tmp_path):
     wanted |= {"fasttrack/" + str(p.relative_to(ROOT)) for p in (ROOT / "kernels").rglob("*.py")}
     wanted |= {"fasttrack/py.typed"}
     wanted |= {"fasttrack/" + str(p.relative_to(ROOT)) for p in (ROOT / "kernels" / "tuned").glob("*.json")}
+    wanted |= {str(p.relative_to(ROOT)) for p in (ROOT / "fasttrack/evaluation/report/template").iterdir()}
     # What NVRTC compiles where there is no nvcc.
     for pattern in ("*.h", "cuda/*.h", "cuda/*.cu"):
         wanted |= {"fasttrack/" + str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob(pattern)}
@@ -49,7 +50,7 @@ def test_sdist_holds_every_source(tmp_path):
     with tarfile.open(build("sdist", tmp_path)) as archive:
         names = {n.split("/", 1)[1] for n in archive.getnames() if "/" in n}
     for folder in ("csrc", "kernels", "fasttrack", "tests", "bench"):
-        kinds = (".py", ".cpp", ".h", ".cu", ".sh", ".typed")
+        kinds = (".py", ".cpp", ".h", ".cu", ".sh", ".typed", ".html", ".css", ".js")
         wanted = {str(p.relative_to(ROOT)) for p in (ROOT / folder).rglob("*") if p.suffix in kinds}
         assert wanted <= names, sorted(wanted - names)
     assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"} <= names

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.uint8]
 
-__all__ = ["COLOURS", "LOST_COLOUR", "Style", "annotate", "fit", "put_text", "text_size"]
+__all__ = ["COLOURS", "LOST_COLOUR", "Style", "annotate", "fit", "outline", "put_text", "text_size"]
 
 RGB = tuple[int, int, int]
 
@@ -83,7 +83,7 @@ def _chip(image: Image, text: str, x: int, y: int, text_px: int, fill: RGB, ink:
     put_text(image, text, x + pad, y + pad + text_px, text_px, ink)
 
 
-def _outline(image: Image, box: Box, colour: RGB, line_px: int, dashed: bool) -> None:
+def outline(image: Image, box: Box, colour: RGB, line_px: int, dashed: bool) -> None:
     """Rectangle on the box's edges to 1/16 px, over a dark line that keeps it visible on any ground."""
     import numpy as np
 
@@ -115,7 +115,7 @@ def annotate(image: Image, results: Sequence[TrackResult], caption: str = "") ->
     style = Style.of(drawn.shape[1], drawn.shape[0])
     for number, result in enumerate(results):
         colour = LOST_COLOUR if result.lost else COLOURS[number % len(COLOURS)]
-        _outline(drawn, result.box, colour, style.line_px, result.lost)
+        outline(drawn, result.box, colour, style.line_px, result.lost)
     for number, result in enumerate(results):
         colour = COLOURS[number % len(COLOURS)]
         words = [f"#{number + 1}"] if len(results) > 1 else []
