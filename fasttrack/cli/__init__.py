@@ -1,4 +1,4 @@
-"""The command ``fasttrack``: track · demo · eval · doctor · weights · convert · validate.
+"""The command ``fasttrack``: track · demo · eval · report · doctor · weights · convert · validate.
 
 Exit codes: 0 done, 1 failure, 2 misuse, 130 ended by Ctrl-C (143 by SIGTERM) with everything done so
 far kept. An error is one line on stderr; ``FASTTRACK_DEBUG=1`` shows the traceback.
@@ -18,7 +18,7 @@ from fasttrack.errors import FasttrackError
 
 __all__ = ["main"]
 
-_COMMANDS = ("track", "demo", "eval", "doctor", "weights", "convert", "validate")
+_COMMANDS = ("track", "demo", "eval", "report", "doctor", "weights", "convert", "validate")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -118,13 +118,16 @@ def _radar(attributes: Sequence[Attribute], ranked: Sequence[Entry]) -> Figure:
 
 def _points(points: Points, entries: Mapping[str, Entry]) -> Figure:
     figure, axes = _new(4.6, 3.5)
+    if points.log_x:
+        axes.set_xscale("log")
     for ident, x, y, hollow in points.points:
         entry = entries[ident]
         colour = colour_of(entry.number)
         axes.plot([x], [y], "o", color=colour, markerfacecolor="none" if hollow else colour)
         axes.annotate(entry.name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=8)
+    xs = [x for _, x, _, _ in points.points]
     if points.log_x:
-        axes.set_xscale("log")
+        axes.set_xlim(min(xs) / 2, max(xs) * 2)  # room for names; one point alone has no range of its own
+    axes.margins(y=0.15)
     axes.set(xlabel=points.x_label, ylabel=points.y_label, title=points.title)
-    axes.margins(0.15)
     return figure

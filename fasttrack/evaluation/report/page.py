@@ -216,8 +216,12 @@ def _rows(board: Board, entries: Sequence[Entry]) -> dict[str, Any]:
         "row_count": len(rows),
         "row_columns": [board.column(key) for key in keys],
         "row_note": " ".join(notes),
-        "row_data": {"rows": data},
+        "row_data": {"rows": data, "measures": [_measure(board.column(key)) for key in keys]},
     }
+
+
+def _measure(column: Column) -> dict[str, Any]:
+    return {"digits": column.digits, "lower": not column.higher_is_better}
 
 
 def _cell(cell: tuple[float, ...] | str, keys: int) -> list[float | None] | str:

@@ -47,11 +47,13 @@
       const head = cell("th", row[0], "name");
       head.scope = "row";
       made.append(head, cell("td", row[1]));
-      const written = row[3].map((c) => (Array.isArray(c) && typeof c[state.measure] === "number" ? c[state.measure].toFixed(3) : null));
-      const best = written.filter((text) => text !== null).reduce((a, b) => (Number(b) > Number(a) ? b : a), "-1");
+      const { digits, lower } = data.measures[state.measure];
+      const written = row[3].map((c) => (Array.isArray(c) && typeof c[state.measure] === "number" ? c[state.measure].toFixed(digits) : null));
+      const there = written.filter((text) => text !== null).map(Number);
+      const best = there.length > 1 ? (lower ? Math.min(...there) : Math.max(...there)).toFixed(digits) : "";
       row[3].forEach((c, k) => {
-        const td = cell("td", written[k] ?? (Array.isArray(c) ? "–" : c), written[k] === null ? "gap" : written[k] === best && row[3].length > 1 ? "best" : "");
-        if (written[k] !== null) td.style.setProperty("--v", written[k]);
+        const td = cell("td", written[k] ?? (Array.isArray(c) ? "–" : c), written[k] === null ? "gap" : written[k] === best ? "best" : "");
+        if (written[k] !== null && !lower) td.style.setProperty("--v", written[k]);
         made.append(td);
       });
       made.append(cell("td", row[2], "tags"));

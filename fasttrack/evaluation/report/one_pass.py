@@ -1,0 +1,185 @@
+"""The board of a one-pass protocol (OPE, SRE, TRE): ranking, curves, attributes, sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttrack.errors import SourceError
+from fasttrack.evaluation.metrics.attributes import by_attribute
+from fasttrack.evaluation.metrics.got10k import got10k_overlaps, got10k_scores
+from fasttrack.evaluation.metrics.one_pass import (
+    NORMALISED_THRESHOLDS,
+    PRECISION_THRESHOLDS,
+    SUCCESS_THRESHOLDS,
+    Scores,
+    mean_scores,
+    pool_scores,
+    score_boxes,
+)
+from fasttrack.evaluation.report.boards import (
+    FPS_COLUMNS,
+    UNSCORED,
+    Tally,
+    Task,
+    coverage,
+    ranked_by,
+    speed_points,
+    worst_first,
+    worst_sheets,
+)
+from fasttrack.evaluation.report.model import Attribute, Board, Column, Curves, Row
+from fasttrack.evaluation.sequence import Annotations
+from fasttrack.evaluation.sequence import Sequence as Video
+
+__all__ = ["one_pass_board"]
+
+_COLUMNS = (
+    Column("auc", "AUC", "area under the success curve: mean success over the overlap thresholds 0, 0.05 … 1"),
+    Column("dp20", "DP@20", "share of frames whose centre is at most 20 px off"),
+    Column("ndp20", "NDP", "share of frames whose centre error, in sizes of the target, is at most 0.2"),
+    Column("os50", "OS@0.5", "share of frames of overlap above 0.5"),
+)
+_GOT_COLUMNS = (
+    Column("ao", "AO", "average overlap over all frames of all sequences"),
+    Column("sr50", "SR.50", "share of all frames of overlap above 0.5"),
+    Column("sr75", "SR.75", "share of all frames of overlap above 0.75"),
+)
+_KEYS = ("auc", "dp20", "ndp20", "os50")
+
+
+@dataclass
+class _Scored(Tally):
+    scores: dict[str, Scores] = field(default_factory=dict)
+    overlaps: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # for GOT-10k's measures
+
+
+def one_pass_board(task: Task) -> Board:
+    """Score a protocol and rank the trackers on the sequences that all of them finished."""
+    tallies = [_Scored(entry) for entry in task.evaluation.entries.values()]
+    notices: list[str] = []
+    for name in task.lengths:
+        video = task.videos.get(name)
+        truth = task.truth(name, notices)
+        size = _size(video) if task.rules == "got10k" else None
+        for tally in tallies:
+            _score(task, tally, name, truth, size)
+    ranked = [tally for tally in tallies if tally.scores]
+    common = [name for name in task.lengths if ranked and all(name in tally.scores for tally in ranked)]
+    notices += coverage(tallies, ranked, len(common), len(task.lengths))
+    means = {t.entry.ident: mean_scores([t.scores[name] for name in common]) for t in ranked} if common else {}
+    columns = (*(_GOT_COLUMNS if task.rules == "got10k" else ()), *_COLUMNS, *FPS_COLUMNS)
+    lines = [t.standing(_values(t, means.get(t.entry.ident), common), len(task.lengths)) for t in tallies]
+    standings = ranked_by(columns[0], lines)
+    attributes = task.attributes()
+    auc = {t.entry.ident: {name: t.scores[name].auc for name in common} for t in ranked}
+    return Board(
+        key=f"{task.dataset}-{task.protocol}",
+        dataset=task.dataset,
+        protocol=task.protocol,
+        rules=task.rules,
+        columns=columns,
+        standings=standings,
+        common=len(common),
+        expected=len(task.lengths),
+        frames=sum(task.lengths.values()),
+        curves=_curves([line.entry.ident for line in standings if line.rank is not None], means),
+        points=[speed_points(standings, columns[0])],
+        attribute_key="auc",
+        attributes=_attributes(task, ranked, common),
+        row_keys=_KEYS,
+        rows=_rows(tallies, task.lengths, attributes),
+        sheets=worst_sheets(task, auc, common),
+        notices=notices,
+    )
+
+
+def _values(tally: _Scored, mean: Scores | None, common: Sequence[str]) -> dict[str, float | None]:
+    """Measures of a tracker over the common sequences."""
+    if mean is None:
+        return {}
+    values: dict[str, float | None] = {key: getattr(mean, key) for key in _KEYS}
+    if tally.overlaps:
+        got = got10k_scores([tally.overlaps[name] for name in common])
+        values |= {"ao": got.ao, "sr50": got.sr50, "sr75": got.sr75}
+    return values
+
+
+def _size(video: Video | None) -> tuple[float, float] | None:
+    """Width and height of the first frame; None where it is not there."""
+    if video is None:
+        return None
+    try:
+        height, width = video.frames[0].shape[:2]
+    except SourceError:
+        return None
+    return float(width), float(height)
+
+
+def _score(task: Task, tally: _Scored, name: str, truth: Annotations | None, size: tuple[float, float] | None) -> None:
+    """Score all runs of one tracker on one sequence, or note why there is no score."""
+    runs: list[Scores] = []
+    overlaps = []
+    for run in range(task.runs):
+        outcome = task.usable(tally, name, run, 0 if truth is None else len(truth.boxes))
+        if outcome is None:
+            continue
+        if truth is None or len(truth.boxes) < outcome.first + len(outcome.boxes):
+            tally.states.setdefault(name, UNSCORED)
+        else:
+            visible = None if truth.visible is None else truth.visible[outcome.first :]
+            boxes = truth.boxes[outcome.first :]
+            runs.append(score_boxes(outcome.boxes, boxes, task.rules, visible, size))
+            if task.rules == "got10k":
+                overlaps.append(got10k_overlaps(outcome.boxes, boxes, visible, size))
+    if name in tally.states:
+        return
+    if any(one.frames for one in runs):
+        tally.scores[name] = runs[0] if len(runs) == 1 else pool_scores(runs)
+        if overlaps:
+            tally.overlaps[name] = np.concatenate(overlaps)
+    else:
+        tally.states[name] = UNSCORED
+
+
+def _curves(order: Sequence[str], means: Mapping[str, Scores]) -> list[Curves]:
+    if not order:
+        return []
+
+    def lines(name: str) -> dict[str, NDArray[np.float64]]:
+        return {ident: getattr(means[ident], name) for ident in order}
+
+    share, sizes = "share of frames", "centre error, sizes of the target"
+    success, precision, normalised = (lines(name) for name in ("success", "precision", "normalised"))
+    return [
+        Curves("success", "Success", "overlap above", share, SUCCESS_THRESHOLDS, success, "auc"),
+        Curves("precision", "Precision", "centre error, px", share, PRECISION_THRESHOLDS, precision, "dp20", 20),
+        Curves("normalised", "Normalised precision", sizes, share, NORMALISED_THRESHOLDS, normalised, "ndp20", 0.2),
+    ]
+
+
+def _attributes(task: Task, ranked: Sequence[_Scored], common: Sequence[str]) -> list[Attribute]:
+    videos = [task.videos[name] for name in common]
+    scores = {t.entry.ident: by_attribute({name: t.scores[name] for name in common}, videos) for t in ranked}
+    if not scores:
+        return []
+    counts = {name: of.sequences for name, of in next(iter(scores.values())).items()}
+    return [
+        Attribute(name, count, {ident: mine[name].scores.auc for ident, mine in scores.items()})
+        for name, count in counts.items()
+    ]
+
+
+def _rows(tallies: Sequence[_Scored], lengths: Mapping[str, int], attributes: Mapping[str, Sequence[str]]) -> list[Row]:
+    rows = []
+    for name, frames in lengths.items():
+        cells: dict[str, tuple[float, ...] | str] = {}
+        for tally in tallies:
+            scores = tally.scores.get(name)
+            ident = tally.entry.ident
+            cells[ident] = tally.states[name] if scores is None else tuple(getattr(scores, key) for key in _KEYS)
+        rows.append(Row(name, frames, attributes[name], cells))
+    return worst_first(rows)
