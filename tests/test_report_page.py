@@ -183,6 +183,13 @@ def test_names_of_near_points_do_not_lie_on_each_other():
         assert 0 <= dot.x <= chart.width and 0 <= dot.y <= chart.height
 
 
+def test_large_ticks_are_short():
+    who = {e.ident: e for e in entries(2)}
+    ends = zip(who, (10.0, 5e6), (0.2, 0.4), strict=True)
+    chart = charts.point_chart(Points("speed", "S", "FPS", "AUC", [(*p, False) for p in ends], True), who)
+    assert [tick.label for tick in chart.x_ticks] == ["10", "100", "1000", "10k", "100k", "1M"]
+
+
 def test_best_and_second_are_those_written():
     column = Column("a", "A", "", 2)
     assert best_two(column, [0.501, 0.499, 0.3, None, math.nan]) == ({0, 1}, {2})
@@ -231,6 +238,7 @@ def test_figures_of_any_name(tmp_path):
     svg = (tmp_path / "otb100-ope-success.svg").read_text()
     assert "[0.750] a_b$x^2$ &amp; 50%" in svg  # not a formula
     assert palette.COLOURS[1] in svg
+    assert not any("mathdefault" in f.read_text() for f in files if f.suffix == ".svg")
     again = tmp_path / "again"
     write_figures(report(), again)
     assert (again / "otb100-ope-success.svg").read_text() == svg

@@ -12,6 +12,7 @@ from fasttrack.evaluation.report.model import Attribute, Curves, Entry, Points
 from fasttrack.evaluation.report.palette import dash_of
 
 __all__ = ["Chart", "Dot", "Line", "Tick", "Words", "curve_chart", "nice_ticks", "point_chart", "radar_chart"]
+__all__ += ["tick_label"]
 
 WIDTH, HEIGHT = 380, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 44
@@ -96,7 +97,11 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [k * step for k in range(first, last + 1)]
 
 
-def _tick_label(value: float) -> str:
+def tick_label(value: float) -> str:
+    """``1000``, ``10k``, ``1M``."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= 10 * size or value == size == 1e6:
+            return f"{value / size:g}{letter}"
     return f"{value:.10g}"
 
 
@@ -117,8 +122,8 @@ def curve_chart(curves: Curves, entries: Mapping[str, Entry]) -> Chart:
         curves.title,
         curves.x_label,
         curves.y_label,
-        [Tick(across(v), _tick_label(v)) for v in nice_ticks(low, high)],
-        [Tick(up(v), _tick_label(v)) for v in nice_ticks(0.0, top)],
+        [Tick(across(v), tick_label(v)) for v in nice_ticks(low, high)],
+        [Tick(up(v), tick_label(v)) for v in nice_ticks(0.0, top)],
         lines,
         marker=None if curves.marker is None else across(curves.marker),
     )
@@ -167,9 +172,9 @@ def point_chart(points: Points, entries: Mapping[str, Entry]) -> Chart:
     across = _scale(low, high, _LEFT, WIDTH - _RIGHT)
     up = _scale(floor, ceiling, HEIGHT - _BOTTOM, _TOP)
     if points.log_x:
-        x_ticks = [Tick(across(math.log10(v)), _tick_label(v)) for v in _log_ticks(low, high)]
+        x_ticks = [Tick(across(math.log10(v)), tick_label(v)) for v in _log_ticks(low, high)]
     else:
-        x_ticks = [Tick(across(v), _tick_label(v)) for v in nice_ticks(low, high)]
+        x_ticks = [Tick(across(v), tick_label(v)) for v in nice_ticks(low, high)]
     places = [(across(x), up(y)) for x, y in zip(xs, ys, strict=True)]
     dots = []
     for (ident, x, y, hollow), (px, py), label_y in zip(points.points, places, _spread_labels(places), strict=True):
@@ -180,7 +185,7 @@ def point_chart(points: Points, entries: Mapping[str, Entry]) -> Chart:
         dots.append(
             Dot(entry.number, px, py, hollow, entry.name, label_x, label_y, "end" if left_of else "start", title)
         )
-    y_ticks = [Tick(up(v), _tick_label(v)) for v in nice_ticks(floor, ceiling)]
+    y_ticks = [Tick(up(v), tick_label(v)) for v in nice_ticks(floor, ceiling)]
     return Chart(WIDTH, HEIGHT, points.title, points.x_label, points.y_label, x_ticks, y_ticks, dots=dots)
 
 
@@ -240,7 +245,7 @@ def radar_chart(attributes: Sequence[Attribute], entries: Mapping[str, Entry], l
     for v in rings[:-1]:
         away = radius * v / top * math.cos(aside)
         x, y = middle_x + away * math.sin(aside), middle_y - away * math.cos(aside) + 4
-        words.append(Words(round(x, 1), round(y, 1), "middle", _tick_label(v)))
+        words.append(Words(round(x, 1), round(y, 1), "middle", tick_label(v)))
     for k, attribute in enumerate(attributes):
         x, y = place(k, 1.1)
         side = math.cos(turn[k])

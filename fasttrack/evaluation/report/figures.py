@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttrack.errors import BackendUnavailable, OutputError
+from fasttrack.evaluation.report.charts import tick_label
 from fasttrack.evaluation.report.model import Attribute, Board, Curves, Entry, Points, Report
 from fasttrack.evaluation.report.palette import COLOURS, colour_of
 
@@ -24,6 +25,7 @@ _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "fasttrack",  # two runs give the same file
     "text.parse_math": False,  # a $ in a name is a $, not the start of a formula
+    "savefig.bbox": "tight",  # names beside a radar are not counted by the layout
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -101,6 +103,8 @@ def _curves(board: Board, curves: Curves, entries: Mapping[str, Entry]) -> Figur
 
 
 def _radar(attributes: Sequence[Attribute], ranked: Sequence[Entry]) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _new(5.4, 4.4, projection="polar")
     turn = np.linspace(0, 2 * np.pi, len(attributes), endpoint=False)
     for entry in ranked:
@@ -112,11 +116,15 @@ def _radar(attributes: Sequence[Attribute], ranked: Sequence[Entry]) -> Figure:
     axes.set_xticks(turn)
     axes.set_xticklabels([f"{a.name} ({a.sequences})" for a in attributes])
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.12, 0.5))
+    axes.tick_params(axis="x", pad=6)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    figure.legend(fontsize=7.5, frameon=False, loc="outside right center")
     return figure
 
 
 def _points(points: Points, entries: Mapping[str, Entry]) -> Figure:
+    from matplotlib.ticker import NullFormatter
+
     figure, axes = _new(4.6, 3.5)
     if points.log_x:
         axes.set_xscale("log")
@@ -127,6 +135,9 @@ def _points(points: Points, entries: Mapping[str, Entry]) -> Figure:
         axes.annotate(entry.name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=8)
     xs = [x for _, x, _, _ in points.points]
     if points.log_x:
+        # The usual labels of a logarithmic axis are formulas.
+        axes.xaxis.set_major_formatter(lambda value, _: tick_label(value))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(min(xs) / 2, max(xs) * 2)  # room for names; one point alone has no range of its own
     axes.margins(y=0.15)
     axes.set(xlabel=points.x_label, ylabel=points.y_label, title=points.title)
