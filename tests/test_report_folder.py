@@ -222,6 +222,15 @@ def test_attributes_are_those_of_the_dataset(tmp_path):
     assert all(set(a.values) == {f"{name}-00000000" for name in SHARES} for a in board.attributes)
 
 
+def test_a_part_of_a_dataset_is_not_taken_for_the_whole(tmp_path):
+    lengths = {"Crossing": 6, "Jumping": 8}
+    spec = make_dataset(tmp_path / "data", lengths, pictures=False).replace("folder=", "otb100=")
+    store = make_evaluation(tmp_path / "run", spec, {"Crossing": 6}, SHARES)
+    notices = board_of(store)[1].report.notices
+    assert "data: 98 of its 100 sequences are not in its folder." in notices
+    assert "data: only 1 of 2 sequences were asked for." in notices
+
+
 def test_runs_of_sre_and_tre_are_pooled(tmp_path, spec):
     store = make_evaluation(tmp_path / "run", spec, LENGTHS, SHARES, {"ope": 1, "tre": 4})
     written = write_report(store.folder, figures=False)

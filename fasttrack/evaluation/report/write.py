@@ -111,6 +111,13 @@ def _notices(evaluation: Evaluation, boards: Iterable[Board]) -> list[str]:
     lines = []
     for board in boards:
         lines += [f"{board.dataset}, {board.protocol}: {line}" for line in board.notices]
+    for name, dataset in evaluation.datasets.items():
+        if dataset.missing:
+            whole = len(dataset) + len(dataset.missing)
+            lines.append(f"{name}: {len(dataset.missing)} of its {whole} sequences are not in its folder.")
+        asked = len(evaluation.run["datasets"][name]["sequences"])
+        if asked < len(dataset):
+            lines.append(f"{name}: only {asked} of {len(dataset)} sequences were asked for.")
     if failed := sum(failure.count for failure in evaluation.failures.values()):
         lines.append(f"{_number(failed, 'unit')} failed: see the tracebacks at the end of the page.")
     if broken := len(set(evaluation.broken)):
