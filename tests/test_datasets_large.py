@@ -37,9 +37,15 @@ def test_got10k_val(got):
             "absence": [False, True, False],
             "cover": [False, True, True],
             "cut_by_image": [False, False, True],
+            "hidden": [False, True, False],
         }
         assert sequence.attributes == {"fox", "run"}
         assert trees.numbers_of(sequence) == ["00000001", "00000002", "00000003"]
+
+
+def test_a_frame_that_shows_nothing_of_the_target_is_not_visible(got):
+    (got / "val" / VAL / "absence.label").write_text("0\n0\n0\n")
+    assert load_dataset(f"got10k={got / 'val'}")[VAL].annotations.visible.tolist() == [True, False, True]
 
 
 def test_got10k_test_has_only_the_first_box(got):

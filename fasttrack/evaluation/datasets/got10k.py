@@ -63,18 +63,21 @@ def _annotations(folder: Path, test: bool) -> Annotations:
     files.check_count(truth, len(table), frames, init_only=test)
     boxes = files.boxes_of(table, truth, base=1)
     tags = _tags(folder, frames) if len(boxes) == frames else {}
-    return Annotations(boxes, visible=files.seen(boxes, [tags["absence"]] if "absence" in tags else []), tags=tags)
+    # The toolkit scores the frames of which something is visible (cover above 0).
+    hidden = [tags[name] for name in ("absence", "hidden") if name in tags]
+    return Annotations(boxes, visible=files.seen(boxes, hidden), tags=tags)
 
 
 def _tags(folder: Path, frames: int) -> dict[str, NDArray[np.bool_]]:
-    """``absence``, ``cut_by_image`` and ``cover`` (part of it is covered), of those label files that are there."""
+    """By the label files that are there: ``absence``, ``cut_by_image``, ``cover`` (a part is covered), ``hidden``."""
     tags = {
         name: files.read_flags(folder / f"{name}.label", frames) > 0
         for name in ("absence", "cut_by_image")
         if (folder / f"{name}.label").is_file()
     }
     if (folder / "cover.label").is_file():
-        tags["cover"] = files.read_flags(folder / "cover.label", frames, range(_WHOLE + 1)) < _WHOLE
+        visible = files.read_flags(folder / "cover.label", frames, range(_WHOLE + 1))
+        tags["cover"], tags["hidden"] = visible < _WHOLE, visible == 0
     return tags
 
 
