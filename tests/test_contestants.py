@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("2e-8", 2e-8), ("5", 5), ("true", True), ("FALSE", False), ("none", None), ("None", None), ("adam", "adam"),
+        ("2e-8", 2e-8), ("5", 5), ("true", True), ("FALSE", False), ("none", "none"), ("None", None), ("adam", "adam"),
         ("conv-4", "conv-4"), ("hog+cn", "hog+cn"), ("(9, 5)", (9, 5)), ("{'a': 1}", {"a": 1}), ("", ""),
     ],
 )  # fmt: skip

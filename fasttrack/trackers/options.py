@@ -14,11 +14,14 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 def parse_value(text: str) -> Any:
-    """A Python literal (number, True, None, tuple, dict), else the text itself; true, false and none in any case."""
+    """A Python literal (number, True, None, tuple, dict), else the text itself; true and false in any case.
+
+    ``none`` is a text: DCFST has a choice of that name.
+    """
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+        return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def parse_options(items: Iterable[str], op: str, argument: str) -> dict[str, Any]:
