@@ -82,7 +82,8 @@ class Stages:
             kind = getattr(models, name)
             for method, stage in (
                 ("respond", "respond"), ("scores", "respond"), ("spectra", "features"), ("rows", "update"),
-                ("update", "update"), ("train", "update"),
+                ("update", "update"), ("train", "update"), ("respond_in", "crop to response"),
+                ("update_in", "crop to update"),
             ):  # fmt: skip
                 if callable(vars(kind).get(method)):
                     self._wrap(kind, method, stage)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fasttrack.errors import SourceError
 from fasttrack.evaluation.whole import write_whole
 
-__all__ = ["FAILURE", "INIT", "SKIPPED", "TRACKED", "Outcome", "Unit", "read_outcome", "write_outcome"]
+__all__ = ["FAILURE", "INIT", "SKIPPED", "TRACKED", "Outcome", "Unit", "read_outcome", "without_nan", "write_outcome"]
 
 TRACKED, INIT, FAILURE, SKIPPED = 0, 1, 2, 3  # what a frame is to the protocol
 
@@ -84,15 +84,15 @@ def write_outcome(folder: Path, outcome: Outcome) -> Path:
     record |= {"machine": dict(outcome.machine), "error": outcome.error}
     for name in _COLUMNS:
         column = getattr(outcome, name)
-        # JSON has no NaN.
-        record[name] = _without_nan(column.tolist()) if column.dtype.kind == "f" else column.tolist()
+        record[name] = without_nan(column.tolist()) if column.dtype.kind == "f" else column.tolist()
     path = folder / outcome.unit.path
     write_whole(path, json.dumps(record, allow_nan=False, separators=(",", ":")))
     return path
 
 
-def _without_nan(values: list[Any]) -> list[Any]:
-    return [_without_nan(v) if isinstance(v, list) else None if v != v else v for v in values]
+def without_nan(values: list[Any]) -> list[Any]:
+    """Nested lists with None for NaN, which JSON does not have."""
+    return [without_nan(v) if isinstance(v, list) else None if v != v else v for v in values]
 
 
 def read_outcome(path: Path) -> Outcome:

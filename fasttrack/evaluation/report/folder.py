@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fasttrack.evaluation.report.model import Entry, Failure
 from fasttrack.evaluation.runner.plan import shortened
 from fasttrack.evaluation.runner.store import Store
 from fasttrack.evaluation.sequence import Dataset
+from fasttrack.evaluation.truth import kept_dataset
 
 __all__ = ["DAMAGED", "FAILED", "MISSING", "Evaluation"]
 
@@ -34,6 +35,7 @@ class Evaluation:
         run: what was asked (layout: ``runner/store.py``).
         entries: ident → tracker, in the order asked.
         datasets: by name.
+        gone: names of those that are not at hand, of which only the ground truth was kept.
         broken: one line for each file that is not a whole outcome.
         failures: kinds of failures, by tracker and last line of the traceback.
         machines: those that outcomes were made on, each once.
@@ -43,6 +45,7 @@ class Evaluation:
     run: Mapping[str, Any]
     entries: Mapping[str, Entry]
     datasets: Mapping[str, Dataset]
+    gone: Sequence[str] = ()
     broken: list[str] = field(default_factory=list)
     failures: dict[tuple[str, str], Failure] = field(default_factory=dict)
     machines: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -66,13 +69,15 @@ class Evaluation:
                 wanted = "NAME=PATH with a name of the evaluation: " + ", ".join(specs)
                 raise ArgumentError("report", "--data", wanted, repr(text))
             specs.update({known: f"{kinds[known]}={path}" for known in matching})
-        datasets = {}
+        datasets: dict[str, Dataset] = {}
+        gone: list[str] = []
         for name, spec in specs.items():
             try:
                 datasets[name] = shortened(load_dataset(spec), run["frames"])
             except FasttrackError as error:
-                raise SourceError(f"{error} (say where dataset {name} lies now by --data NAME=PATH)") from error
-        return cls(store, run, _entries(run["trackers"]), datasets)
+                datasets[name] = _kept(store, name, run["datasets"][name], error)
+                gone.append(name)
+        return cls(store, run, _entries(run["trackers"]), datasets, gone)
 
     def outcome(self, unit: Unit) -> Outcome | str:
         """The outcome of a unit, or why there is none; notes down failures and broken files."""
@@ -119,6 +124,13 @@ class Evaluation:
         else:
             named = [*old.where, where] if len(old.where) < _NAMED else old.where
             self.failures[key] = Failure(old.tracker, old.message, old.traceback, old.count + 1, named)
+
+
+def _kept(store: Store, name: str, facts: Mapping[str, Any], error: FasttrackError) -> Dataset:
+    try:
+        return kept_dataset(store.folder, name, facts)
+    except SourceError:
+        raise SourceError(f"{error} (say where dataset {name} lies now by --data NAME=PATH)") from error
 
 
 def _kind(spec: str) -> str:

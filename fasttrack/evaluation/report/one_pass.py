@@ -34,6 +34,7 @@ from fasttrack.evaluation.report.boards import (
 from fasttrack.evaluation.report.model import Attribute, Board, Column, Curves, Row
 from fasttrack.evaluation.sequence import Annotations
 from fasttrack.evaluation.sequence import Sequence as Video
+from fasttrack.evaluation.truth import GoneFrames
 
 __all__ = ["one_pass_board"]
 
@@ -109,10 +110,12 @@ def _values(tally: _Scored, mean: Scores | None, common: Sequence[str]) -> dict[
 
 
 def _size(video: Video | None) -> tuple[float, float] | None:
-    """Width and height of the first frame; None where it is not there."""
+    """Width and height of the first frame; None where neither it nor its size is there."""
     if video is None:
         return None
     try:
+        if isinstance(video.frames, GoneFrames):
+            return video.frames.size
         height, width = video.frames[0].shape[:2]
     except SourceError:
         return None

@@ -27,6 +27,7 @@ from fasttrack.evaluation.report.boards import (
 from fasttrack.evaluation.report.model import Board, Column, Curves, Points, Row, Standing
 from fasttrack.evaluation.sequence import Annotations, Dataset
 from fasttrack.evaluation.sequence import Sequence as Video
+from fasttrack.evaluation.truth import GoneFrames
 
 __all__ = ["vot_board"]
 
@@ -101,19 +102,6 @@ def vot_board(task: Task) -> Board:
     )
 
 
-class _Blank:
-    """As many frames as there were; none can be seen."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        raise SourceError(f"frame {index} is not there any more")
-
-
 def _dataset(task: Task, notices: list[str]) -> tuple[Dataset, bool]:
     """The sequences with ground truth, and whether their frames are there: overlaps in whole pixels need their size."""
     truths: dict[str, Annotations] = {}
@@ -132,7 +120,7 @@ def _dataset(task: Task, notices: list[str]) -> tuple[Dataset, bool]:
         notices.append("Frames are gone: overlaps are exact areas, not cut to the picture as the VOT toolkit does.")
     videos = []
     for name, truth in truths.items():
-        frames = task.videos[name].list_frames if seen else partial(_Blank, len(truth.boxes))
+        frames = task.videos[name].list_frames if seen else partial(GoneFrames, len(truth.boxes))
         videos.append(Video(name, frames, partial(_same, truth)))
     return Dataset(task.dataset, videos), seen
 

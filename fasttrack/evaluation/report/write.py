@@ -111,6 +111,8 @@ def _notices(evaluation: Evaluation, boards: Iterable[Board]) -> list[str]:
     lines = []
     for board in boards:
         lines += [f"{board.dataset}, {board.protocol}: {line}" for line in board.notices]
+    for name in evaluation.gone:
+        lines.append(f"{name}: not at hand; scored by the ground truth that was kept, without pictures.")
     for name, dataset in evaluation.datasets.items():
         if dataset.missing:
             whole = len(dataset) + len(dataset.missing)

@@ -21,6 +21,7 @@ from fasttrack.evaluation.runner.slots import Died, Here, Slots
 from fasttrack.evaluation.runner.store import DAMAGED, DONE, Store
 from fasttrack.evaluation.runner.workbench import Done, failed
 from fasttrack.evaluation.sequence import Dataset
+from fasttrack.evaluation.truth import keep_truth
 
 __all__ = ["Summary", "Watch", "evaluate"]
 
@@ -229,6 +230,8 @@ class _Run:
                 queue.put_back(job)
                 return
             result = Done(failed(job.unit, f"{result.why}, {deaths} times"), 0.0)
+        if result.outcome.error is None:
+            keep_truth(self.store.folder, job.unit.dataset, job.sequence)
         self.store.write(result.outcome)
         self.claims.drop(str(job.unit.path))
         error = result.outcome.error

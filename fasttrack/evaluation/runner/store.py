@@ -13,8 +13,8 @@
      "seed": 0,
      "machines": {"host": {"cpu": "…"}}}        those that ran the command; each outcome has its own
 
-``units/<Unit.path>`` holds one outcome each; one with ``error`` is what is left of a unit that failed. ``claims/`` and
-``runners/`` belong to runners at work and are empty otherwise.
+``units/<Unit.path>`` holds one outcome each; one with ``error`` is what is left of a unit that failed. ``truth/`` holds
+the ground truth (``evaluation/truth.py``); ``claims/`` and ``runners/`` belong to runners at work, else they are empty.
 """
 
 from __future__ import annotations
