@@ -86,11 +86,21 @@ def hostile(value, generator):
     return new, repr(new)
 
 
+def peaks_of(response):
+    """(K, 4) rows of ``response_table``."""
+    from fasttrack import ops
+
+    return ops.response_table(response.flatten(0, 1), backend="reference").double()
+
+
 def is_right(spec, arguments, got):
     """Whether the float64 reference agrees; where it cannot run the call, nobody should have answered."""
     from fasttrack.spec.base import outputs_of
 
     truth = outputs_of(spec.truth(arguments))
+    if spec.name == "grey_filter":
+        # Where the peak of a response lies that is as flat as rounding is anybody's; it must be that of the response.
+        truth = (truth[0], peaks_of(got[0]))
     dtypes = [v.dtype for v in arguments.values() if isinstance(v, torch.Tensor) and v.is_floating_point()]
     half = [d for d in dtypes if d in (torch.float16, torch.bfloat16)]
     bound = spec.tolerance_of(half[0] if half else torch.float32)

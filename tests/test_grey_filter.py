@@ -158,3 +158,15 @@ def test_the_model_must_have_targets_and_one_channel():
     model = ops.cf_train(torch.rand(2, 2, *SIZE), label_of(*SIZE))
     with pytest.raises(ShapeError, match=r"model must be of targets of one channel, \(T, 1, w, h//2 \+ 1\), got"):
         ops.grey_filter_detect(model, frame_of(), rows(*BOXES[:2]))
+
+
+@pytest.mark.parametrize("size", [(0, 30), (24, 0)])
+@pytest.mark.parametrize("kernel", ["linear", "gaussian"])
+def test_maps_without_cells_are_refused(size, kernel):
+    boxes = rows(*BOXES)
+    with pytest.raises(ShapeError, match=r"label must be \(…, h, w\) with h, w ≥ 1, got shape \(\d+, \d+\)"):
+        ops.grey_filter(frame_of(), boxes, boxes, torch.zeros(size), kernel=kernel)
+    empty = torch.zeros(3, 1, size[1], size[0] // 2 + 1, dtype=torch.complex64)
+    model = ops.CorrelationFilter(empty, empty[:, 0].real, size[0], "linear", 0.5)
+    with pytest.raises(ShapeError, match="model must be of maps with h, w ≥ 1"):
+        ops.grey_filter_detect(model, frame_of(), boxes)

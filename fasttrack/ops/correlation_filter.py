@@ -237,7 +237,7 @@ def correlation_filter_learnt(
         features: (T, C, H, W), to train on.
         label: (H, W) or (T, H, W).
         newer: (T, C, H, W), to learn from next.
-        search: (T, S, C, H, W), to detect in.
+        search: (T, C, H, W) or (T, S, C, H, W), to detect in.
         rate: share of the newer map, in [0, 1].
         lam: λ > 0.
         kernel: "linear" or "gaussian".
@@ -246,7 +246,7 @@ def correlation_filter_learnt(
         backend: explicit backend; None chooses.
 
     Returns:
-        Responses (T, S, H, W). Not differentiable.
+        Responses (T, H, W) or (T, S, H, W). Not differentiable.
 
     Raises:
         ShapeError, DtypeError, DeviceError, RangeError, ArgumentError: as the three.

@@ -55,6 +55,8 @@ def grey_filter(
     sigma = check.number("grey_filter", "sigma", sigma, low=0.0, low_open=True)
     check.tensor("grey_filter", "label", label, dims=(2, 3), dtypes=(torch.float32,), layout="(h, w) or (T, h, w)")
     height, width = label.shape[-2:]
+    if min(height, width) < 1:
+        check.shape_error("grey_filter", "label", "(…, h, w) with h, w ≥ 1", label)
     shape = boxes.shape[0], width, height // 2 + 1
     # Real memory: a complex view of it can be traced, a real view of complex memory cannot.
     spectrum = torch.view_as_complex(label.new_zeros((shape[0], 1, *shape[1:], 2)))
@@ -160,6 +162,8 @@ def _check_inputs(
     template, b = model.template, model.coefficients
     if template.dim() != 4 or template.shape[1] != 1:
         check.shape_error(op, "model", "of targets of one channel, (T, 1, w, h//2 + 1)", template)
+    if min(model.height, template.shape[2]) < 1:
+        check.shape_error(op, "model", "of maps with h, w ≥ 1", template)
     check.tensor(op, "model", template, dtypes=(torch.complex64,))
     check_windows(op, frame, boxes)
     check.same_device(op, "model", template, "frame", frame)

@@ -111,7 +111,9 @@ def correlation_filter_learnt(
     y = label if label.dim() == 3 else label[None]
     models = [train(maps, y, lam, kernel, sigma) for maps in (features, newer)]
     template, coefficients = ((1 - rate) * old + rate * new for old, new in zip(*models, strict=True))
-    return detect(template, coefficients, search, kernel, sigma).contiguous()
+    one_scale = search.dim() == 4
+    response = detect(template, coefficients, search[:, None] if one_scale else search, kernel, sigma)
+    return (response[:, 0] if one_scale else response).contiguous()
 
 
 def _maps(
