@@ -99,7 +99,8 @@ def test_lasot(tmp_path):
     make_lasot(tmp_path / "airplane/airplane-2")
     make_lasot(tmp_path / "zebra-10")  # the test set alone has no folders of classes
     test = load_dataset(f"lasot={tmp_path}")
-    assert (test.name, [s.name for s in test], len(test.missing)) == ("lasot", ["airplane-1", "zebra-10"], 278)
+    assert (test.name, test.rules, len(test.missing)) == ("lasot", "lasot", 278)
+    assert [s.name for s in test] == ["airplane-1", "zebra-10"]
     train = load_dataset(f"lasot[split=train]={tmp_path}")
     assert (train.name, [s.name for s in train]) == ("lasot-train", ["airplane-2"])
     found = test["airplane-1"].annotations
@@ -135,7 +136,7 @@ def test_trackingnet_sorts_by_number_and_has_first_boxes(tmp_path):
     make_trackingnet(tmp_path / "TRAIN_1", "ghi_0", 4, 4)
     for spec in (f"trackingnet={tmp_path}", f"trackingnet[split=test]={tmp_path}", f"trackingnet={tmp_path / 'TEST'}"):
         dataset = load_dataset(spec)
-        assert (dataset.name, [s.name for s in dataset]) == ("trackingnet", ["abc_0"])
+        assert (dataset.name, dataset.rules, [s.name for s in dataset]) == ("trackingnet", "trackingnet", ["abc_0"])
         assert trees.numbers_of(dataset["abc_0"]) == [str(number) for number in range(12)]
         np.testing.assert_array_equal(dataset["abc_0"].boxes, trees.rows(1))
     train = load_dataset(f"trackingnet[split=train]={tmp_path}")

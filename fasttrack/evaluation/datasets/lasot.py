@@ -58,7 +58,7 @@ def load(spec: Spec) -> Dataset:
     ]
     missing = [name for name in names if name not in places]
     dataset = "lasot-train" if spec.split == "train" else "lasot"
-    return build(spec, dataset, found, missing, wanted="folders such as airplane/airplane-1/ with img/")
+    return build(spec, dataset, found, missing, rules="lasot", wanted="folders such as airplane/airplane-1/ with img/")
 
 
 def _annotations(folder: Path) -> Annotations:
