@@ -193,6 +193,24 @@ def test_nfs_says_where_the_target_is_outside(tmp_path):
     assert dataset["bee"].annotations.visible.tolist() == [True, True, False, True, True]
 
 
+@pytest.mark.parametrize(("frames", "count"), [(5, 5), (5, 6), (6, 5)])
+def test_the_copy_of_nfs_that_pytracking_made(tmp_path, frames, count):
+    trees.images(tmp_path / "sequences/bee", range(1, frames + 1), "{:05d}.jpg")
+    table = trees.rows(count)
+    table[2] = 0
+    trees.write(tmp_path / "anno/nfs_bee.txt", table, separator="\t")
+    dataset = load_dataset(f"nfs={tmp_path}")
+    assert (len(dataset), len(dataset.missing), len(dataset["bee"])) == (1, len(set(nfs.NAMES)) - 1, 5)
+    np.testing.assert_array_equal(dataset["bee"].boxes[[0, 1, 3, 4]], table[[0, 1, 3, 4]])
+    assert dataset["bee"].annotations.visible.tolist() == [True, True, False, True, True]
+    trees.write(tmp_path / "anno/nfs_bee.txt", trees.rows(3), separator="\t")
+    with pytest.raises(SourceError, match=rf"nfs_bee\.txt: 3 rows for {frames} frames"):
+        load_dataset(f"nfs={tmp_path}")["bee"].frames
+    with pytest.raises(SourceError, match=r"anno/nfs_bee\.txt: cannot be read"):
+        (tmp_path / "anno/nfs_bee.txt").unlink()
+        load_dataset(f"nfs={tmp_path}")["bee"].annotations
+
+
 def test_broken_nfs_is_named(tmp_path):
     make_nfs(tmp_path, "bee", 5, 20)
     bee = load_dataset(f"nfs={tmp_path}")["bee"]

@@ -77,7 +77,7 @@ def test_binary_trajectories_are_read_as_their_text(tmp_path):
         assert track.polygons[5].ravel().tolist() == POLYGON and list(track.polygons) == [5]
     assert FORMATS["vot"].read(tmp_path)[0].seconds[[0, 6]].tolist() == [1, 7]
     # Where both are there, the text counts, as for the toolkit.
-    (folder / "bag_001.txt").write_text("1\n1,2,3,4\n")
+    (folder / "bag_001.txt").write_text("1\n" + "1,2,3,4\n" * 6)
     (track,) = FORMATS["vot"].read(tmp_path)
     assert track.boxes[1].tolist() == [1, 2, 3, 4]
 
