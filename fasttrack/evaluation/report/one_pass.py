@@ -31,11 +31,11 @@ from fasttrack.evaluation.report.boards import (
     Task,
     coverage,
     ranked_by,
+    rows_of,
     speed_points,
-    worst_first,
     worst_sheets,
 )
-from fasttrack.evaluation.report.model import Attribute, Board, Column, Curves, Row
+from fasttrack.evaluation.report.model import Attribute, Board, Column, Curves
 from fasttrack.evaluation.sequence import Annotations
 from fasttrack.evaluation.sequence import Sequence as Video
 from fasttrack.evaluation.truth import GoneFrames
@@ -120,7 +120,10 @@ def one_pass_board(task: Task) -> Board:
     columns = (*(toolkit.columns if toolkit is not None else ()), *named, *FPS_COLUMNS)
     lines = [t.standing(_values(toolkit, t, means.get(t.entry.ident), common), len(task.lengths)) for t in tallies]
     standings = ranked_by(columns[0], lines)
-    attributes = task.attributes()
+    cells = {
+        t.entry.ident: {name: tuple(getattr(one, key) for key in _KEYS) for name, one in t.scores.items()}
+        for t in tallies
+    }
     auc = {t.entry.ident: {name: t.scores[name].auc for name in common} for t in ranked}
     return Board(
         key=f"{task.dataset}-{task.protocol}",
@@ -137,7 +140,7 @@ def one_pass_board(task: Task) -> Board:
         attribute_key="auc",
         attributes=_attributes(task, ranked, common),
         row_keys=_KEYS,
-        rows=_rows(tallies, task.lengths, attributes),
+        rows=rows_of(task, tallies, cells),
         sheets=worst_sheets(task, auc, common),
         notices=notices,
     )
@@ -221,15 +224,3 @@ def _attributes(task: Task, ranked: Sequence[_Scored], common: Sequence[str]) ->
         Attribute(name, count, {ident: mine[name].scores.auc for ident, mine in scores.items()})
         for name, count in counts.items()
     ]
-
-
-def _rows(tallies: Sequence[_Scored], lengths: Mapping[str, int], attributes: Mapping[str, Sequence[str]]) -> list[Row]:
-    rows = []
-    for name, frames in lengths.items():
-        cells: dict[str, tuple[float, ...] | str] = {}
-        for tally in tallies:
-            scores = tally.scores.get(name)
-            ident = tally.entry.ident
-            cells[ident] = tally.states[name] if scores is None else tuple(getattr(scores, key) for key in _KEYS)
-        rows.append(Row(name, frames, attributes[name], cells))
-    return worst_first(rows)
