@@ -110,6 +110,21 @@ def test_lasot(tmp_path):
     assert found.tags["out_of_view"].tolist() == [False, True, False, False]
 
 
+def test_challenges_of_lasot_lie_beside_it(tmp_path):
+    make_lasot(tmp_path / "airplane/airplane-1")
+    make_lasot(tmp_path / "zebra-10")
+    trees.write(tmp_path / "att/airplane-1.txt", [[0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0]])
+    dataset = load_dataset(f"lasot={tmp_path}")
+    assert dataset["airplane-1"].attributes == {"POC", "ROT", "SV", "LR"}
+    assert dataset["zebra-10"].attributes == frozenset()
+    trees.write(tmp_path / "att/airplane-1.txt", [[0] * 14] * 2)
+    with pytest.raises(SourceError, match=r"airplane-1\.txt: 2 rows, wanted one of 14 flags"):
+        load_dataset(f"lasot={tmp_path}")
+    trees.write(tmp_path / "att/airplane-1.txt", [[0] * 12])
+    with pytest.raises(SourceError, match=r"airplane-1\.txt:1: 12 columns, wanted 14"):
+        load_dataset(f"lasot={tmp_path}")
+
+
 def test_broken_lasot_is_named(tmp_path):
     folder = tmp_path / "airplane/airplane-1"
     make_lasot(folder)
