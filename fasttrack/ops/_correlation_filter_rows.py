@@ -20,8 +20,7 @@ from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import correlation_filter as spec
 
-__all__ = ["DETECT", "TRAIN", "UPDATE", "cpu_why_not", "fft_size", "kernel_maps", "learn_cpu"]
-__all__ += ["size_why_not"]
+__all__ = ["DETECT", "TRAIN", "UPDATE", "cpu_why_not", "fft_size", "kernel_maps", "learn_cpu", "size_why_not"]
 
 
 def fft_size(n: int) -> int:
