@@ -6,6 +6,8 @@ whose functions return their result; the older ones, which took a tensor to writ
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -70,7 +72,7 @@ def prroi_pooling_coor_backward_cuda(
     return torch.autograd.grad(pooled, variable, output_diff.detach())[0]
 
 
-def _bins(op: str, pooled_height: int, pooled_width: int) -> tuple[int, int]:
+def _bins(op: str, pooled_height: Any, pooled_width: Any) -> tuple[int, int]:
     for name, value in (("pooled_height", pooled_height), ("pooled_width", pooled_width)):
         if isinstance(value, torch.Tensor):
             hint = "the form that writes into a tensor it is given (torch 0.4) is not served: leave that tensor out"
