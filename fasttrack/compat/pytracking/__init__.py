@@ -1,0 +1,6 @@
+"""What the modules of pytracking do, written anew on today's PyTorch.
+
+``tensorlist`` and ``tensordict`` are the containers, ``complex`` and ``fourier`` the arithmetic of Fourier series,
+``dcf`` the windows, labels and filters of discriminative correlation filters, ``preprocessing`` the image patches.
+Each is written from its definition: no code of pytracking is in here.
+"""
