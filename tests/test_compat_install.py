@@ -16,6 +16,7 @@ from fasttrack import compat
 from fasttrack.compat import names, prroi
 from fasttrack.errors import ArgumentError
 
+VENDORED = "ltr.external.PreciseRoIPooling.pytorch.prroi_pool"
 FOREIGN = ("prroi_pool", "_prroi_pooling", "ltr", "pytracking", "pysot", "mmcv", "vendor")
 
 
@@ -110,7 +111,7 @@ def test_real_parents_keep_their_modules(tree):
         {
             "ltr/__init__.py": "real = True",
             "ltr/models/__init__.py": "from ltr.models.pooling import Pool",
-            "ltr/models/pooling.py": "from ltr.external.PreciseRoIPooling.pytorch.prroi_pool import PrRoIPool2D as Pool",
+            "ltr/models/pooling.py": f"from {VENDORED} import PrRoIPool2D as Pool",
             "ltr/models/layers/__init__.py": "",
             "ltr/models/layers/blocks.py": "block = 1",
             "ltr/external/PreciseRoIPooling/": "",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import pkgutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 
 from fasttrack.compat import names
@@ -180,13 +182,25 @@ def _before(name: str) -> str:
     """What a program finds under a foreign name, without importing anything for the answer."""
     if (module := sys.modules.get(name)) is not None:
         return str(getattr(module, "__file__", None) or name)
-    path: Sequence[str] | None = None
     parts = name.split(".")
-    for depth in range(1, len(parts) + 1):
-        spec = find_elsewhere(".".join(parts[:depth]), path)
-        if spec is None:
+    spec = find_elsewhere(parts[0], None)
+    for depth in range(2, len(parts) + 1):
+        if spec is None or spec.submodule_search_locations is None:
             return "nothing"
-        path = spec.submodule_search_locations
-        if path is None and depth < len(parts):
-            return "nothing"
+        spec = _find_in(spec.submodule_search_locations, ".".join(parts[:depth]))
     return spec.origin if spec is not None and spec.origin is not None else "nothing"
+
+
+def _find_in(folders: Sequence[str], name: str) -> ModuleSpec | None:
+    """The spec of a submodule in the folders of its package, which need not be loaded for it."""
+    locations: list[str] = []
+    for folder in folders:
+        finder = pkgutil.get_importer(folder)
+        spec = finder.find_spec(name) if finder is not None else None
+        if spec is not None and spec.loader is not None:
+            return spec
+        if spec is not None and spec.submodule_search_locations:
+            locations += spec.submodule_search_locations
+    bare = ModuleSpec(name, None, is_package=True)
+    bare.submodule_search_locations = locations
+    return bare if locations else None

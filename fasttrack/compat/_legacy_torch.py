@@ -95,7 +95,8 @@ def potrf(A: Tensor, upper: bool = True) -> Tensor:
     Raises ShapeError, DtypeError; torch.linalg.LinAlgError where A is not positive definite.
     """
     _matrices("torch.potrf", A=A)
-    return torch.linalg.cholesky(A, upper=upper)
+    factor: Tensor = torch.linalg.cholesky(A, upper=upper)
+    return factor
 
 
 def potrs(b: Tensor, u: Tensor, upper: bool = True) -> Tensor:

@@ -17,7 +17,8 @@ _PRROI = {
     "prroi_pool.functional": "fasttrack.compat.prroi",
     "prroi_pool._prroi_pooling": "fasttrack.compat.prroi_extension",
 }
-_LIBS = ("complex", "dcf", "fourier", "operation", "optimization", "tensorlist")
+_LIBS = ("complex", "dcf", "fourier", "operation", "optimization", "tensordict", "tensorlist")
+_CONTAINERS = {"tensorlist": "TensorList", "tensordict": "TensorDict"}
 
 # Group → foreign module → module of ours.
 ROWS: dict[str, dict[str, str]] = {
@@ -40,10 +41,13 @@ GROUPS = tuple(ROWS)
 EXPORTS: dict[str, dict[str, str]] = {
     "prroi_pool": {"functional": ".functional", "prroi_pool": ".prroi_pool"},
     "pytracking": {
-        "TensorList": ".libs.tensorlist:TensorList",
-        **{name: f".libs.{name}" for name in _LIBS if name != "tensorlist"},
+        **{kind: f".libs.{name}:{kind}" for name, kind in _CONTAINERS.items()},
+        **{name: f".libs.{name}" for name in _LIBS if name not in _CONTAINERS},
     },
-    "pytracking.libs": {"TensorList": ".tensorlist:TensorList", **{name: f".{name}" for name in _LIBS}},
+    "pytracking.libs": {
+        **{kind: f".{name}:{kind}" for name, kind in _CONTAINERS.items()},
+        **{name: f".{name}" for name in _LIBS},
+    },
     "mmcv.ops": {"PrRoIPool": ".prroi_pool:PrRoIPool", "prroi_pool": ".prroi_pool:prroi_pool"},
 }
 
@@ -74,6 +78,7 @@ _VENDORED_PARENTS = tuple(VENDORED[:at] for at, letter in enumerate(VENDORED) if
 
 def is_parent(name: str, group: str) -> bool:
     """Whether a package lies above a row of the group."""
-    if name in _PARENTS[group]:
-        return True
-    return group == "prroi" and any(name == folder or name.endswith(f".{folder}") for folder in _VENDORED_PARENTS)
+    if group != "prroi":
+        return name in _PARENTS[group]
+    folders = (name == folder or name.endswith(f".{folder}") for folder in _VENDORED_PARENTS)
+    return name in _PARENTS[group] or _row_name(name) in _PARENTS[group] or any(folders)
