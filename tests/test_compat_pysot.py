@@ -130,5 +130,5 @@ def test_messages(name, x, kernel, error, message):
 
 
 def test_dtype_message():
-    with pytest.raises(DtypeError, match="kernel must be of the dtype of x, torch.float32, got torch.float64"):
+    with pytest.raises(DtypeError, match=r"kernel must be of the dtype of x, torch\.float32, got torch\.float64"):
         pysot.xcorr_fast(torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, 2, 2).double())

@@ -82,7 +82,7 @@ def irfft(
 def gesv(B: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
     """Solution X (…, m, k) of A X = B for square A (…, m, m), and the LU factors of A in one matrix (…, m, m).
 
-    Raises ShapeError, DtypeError; torch.linalg.LinAlgError where A is singular.
+    Raises ShapeError, DtypeError; RuntimeError (of torch) where A is singular.
     """
     _matrices("torch.gesv", B=B, A=A)
     factors, pivots = torch.linalg.lu_factor(A)
