@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import pkgutil
 import runpy
 import sys
 from collections.abc import Sequence
@@ -39,20 +40,26 @@ def open_legacy_torch() -> None:
 
 
 def enter_folder(script: str) -> None:
-    """Let imports look in the folder of the script first, not in the current one."""
-    if not getattr(sys.flags, "safe_path", False) and os.path.isfile(script):
-        sys.path[0] = os.path.dirname(os.path.realpath(script))
+    """Let imports look first where the script lies, not in the current folder."""
+    full, safe = os.path.abspath(script), getattr(sys.flags, "safe_path", False)
+    contained = pkgutil.get_importer(full) is not None  # a folder or an archive with a __main__.py
+    folder = full if contained else os.path.dirname(os.path.realpath(full))
+    if not safe:
+        sys.path[0] = folder
+    elif contained:
+        sys.path.insert(0, folder)
 
 
 def run_script(path: str, args: Sequence[str]) -> None:
     """Run a file, or a folder or archive with a ``__main__.py``; exit code 2 where it cannot be opened."""
     sys.argv[:] = [path, *args]
-    if os.path.isdir(path) or path.endswith((".zip", ".pyz")):
-        if not getattr(sys.flags, "safe_path", False):
-            del sys.path[0]  # runpy puts the program's place there
-        runpy.run_path(path, run_name="__main__")
-        return
     full = os.path.abspath(path)
+    if (finder := pkgutil.get_importer(full)) is not None:
+        spec = finder.find_spec("__main__")
+        if spec is None:
+            _stop(1, f"can't find '__main__' module in {full!r}")
+        _run_spec(spec)
+        return
     try:
         with io.open_code(full) as stream:
             source = stream.read()
@@ -71,10 +78,14 @@ def run_module(name: str, args: Sequence[str]) -> None:
         spec = _find(name)
     if spec is None:
         _stop(1, f"No module named {name}")
+    sys.argv[0] = spec.origin or name
+    _run_spec(spec)
+
+
+def _run_spec(spec: ModuleSpec) -> None:
     code = spec.loader.get_code(spec.name) if spec.loader is not None and hasattr(spec.loader, "get_code") else None
     if code is None:
-        _stop(1, f"No code object available for {name}")
-    sys.argv[0] = spec.origin or name
+        _stop(1, f"No code object available for {spec.name}")
     identity = {"__spec__": spec, "__package__": spec.parent, "__loader__": spec.loader}
     _execute(code, {**identity, "__file__": spec.origin, "__cached__": spec.cached})
 
