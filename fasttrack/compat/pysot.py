@@ -110,10 +110,12 @@ def _summed(op: str, x: Tensor, kernel: Tensor) -> Tensor:
         check.shape_error(op, "kernel", f"(B, K·{channels}, h, w), K times the channels of x", kernel)
     if x.is_cpu and x.dtype == torch.float32 and kernel.shape[1] == channels:
         return ops.conv_regression(x, kernel).unsqueeze(1)
-    filters = kernel.reshape(batch, -1, channels, *kernel.shape[2:])
+    size = kernel.shape[2:]
     if x.is_cpu:  # one call per map costs less there than one of many groups
-        return torch.cat([functional.conv2d(x[b : b + 1], filters[b]) for b in range(batch)])
-    out = functional.conv2d(x.reshape(1, batch * channels, *x.shape[2:]), filters.flatten(0, 1), groups=batch)
+        pairs = zip(x.split(1), kernel.split(1), strict=True)
+        return torch.cat([functional.conv2d(a, k.reshape(-1, channels, *size)) for a, k in pairs])
+    filters = kernel.reshape(-1, channels, *size)
+    out = functional.conv2d(x.reshape(1, batch * channels, *x.shape[2:]), filters, groups=batch)
     return out.view(batch, -1, *out.shape[2:])
 
 
