@@ -33,7 +33,7 @@ def get_reg_filter(sz: Tensor | Sequence[float], target_sz: Tensor | Sequence[fl
         (1, 1, 2r + 1, 2c + 1) of the default dtype; (1, 1, 1, 1) of μ without ``use_reg_window``. How many
         coefficients are left decides its size, so it is computed on the CPU.
 
-    Source: SRDCF (Danelljan et al. 2015) §4.1, C-COT §3.4, ECO.
+    Source: Danelljan et al. 2015 (SRDCF, the window), C-COT, ECO.
     """
     if not params.use_reg_window:
         return torch.full((1, 1, 1, 1), params.reg_window_min, dtype=torch.get_default_dtype())

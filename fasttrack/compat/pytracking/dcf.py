@@ -115,7 +115,7 @@ def gauss_fourier(sz: int, sigma: float, half: bool = False) -> Tensor:
     Returns:
         One coefficient per frequency, of the default dtype.
 
-    Source: C-COT §3.4, the desired scores in the Fourier domain.
+    Source: C-COT §3.4 (desired scores), Poisson's formula.
     """
     sz = int(sz)
     k, width = _count(0 if half else -((sz - 1) // 2), sz // 2 + 1), float(sigma) / sz
@@ -149,7 +149,7 @@ def label_function(sz: Pair, sigma: Pair) -> Tensor:
     Returns:
         (1, 1, height, ⌊width/2⌋ + 1) real: the spectrum of an even function.
 
-    Source: C-COT §3.4; ECO.
+    Source: C-COT §3.4 (desired scores).
     """
     (height, width), (down, across) = sizes("label_function", "sz", sz), pair("label_function", "sigma", sigma)
     return _outer(gauss_fourier(height, down), gauss_fourier(width, across, True))
@@ -167,7 +167,7 @@ def label_function_spatial(sz: Pair, sigma: Pair, center: Pair = (0.0, 0.0), end
     Returns:
         (1, 1, height + end_pad, width + end_pad).
 
-    Source: ATOM §3.2, DiMP §3.1 (label of the target classification).
+    Source: ATOM §3.2, DiMP (the labels of target classification).
     """
     op = "label_function_spatial"
     height, width = pair(op, "sz", sz)
@@ -191,7 +191,7 @@ def cubic_spline_fourier(f: Tensor, a: float) -> Tensor:
     Returns:
         Of the shape, dtype and device of ``f``.
 
-    Source: C-COT §3.2 and its supplement (interpolation); Keys 1981 (the kernel).
+    Source: C-COT §3.4 (interpolation function); Keys 1981 (the kernel).
     """
     square = f.double() ** 2
     small = square < 1e-6
@@ -229,7 +229,7 @@ def get_interp_fourier(
     Raises:
         RangeError: another method, or ``windowing``.
 
-    Source: C-COT eq. 4 and §3.2.
+    Source: C-COT eq. 1 and §3.4 (interpolation function).
     """
     if method not in ("ideal", "bicubic"):
         raise RangeError("get_interp_fourier", "method", "'ideal' or 'bicubic'", repr(method))
@@ -261,7 +261,7 @@ def interpolate_dft(a: Tensor, interp_fs: Any) -> Tensor:
         ShapeError: ``a`` is not complex.
         DtypeError: ``interp_fs`` is neither a tensor nor a pair of tensors.
 
-    Source: C-COT eq. 4.
+    Source: C-COT eq. 1, in the Fourier domain.
     """
     if is_real(a):
         raise ShapeError(

@@ -5,7 +5,7 @@ the conjugates â(−k, −l) of a real signal's spectrum. It is natively comple
 (real, imaginary), (N, C, h, w, 2); results have the layout of what was given. Every function takes tensors or
 ``TensorList``s.
 
-Source: behaviour of ``pytracking.libs.fourier``; Danelljan et al. 2016 (C-COT) §3, 2017 (ECO) §3.
+Source: behaviour of ``pytracking.libs.fourier``; Danelljan et al. 2016 (C-COT) §3, 2017 (ECO).
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def sample_fs(a: Tensor, grid_sz: Tensor | Sequence[int] | None = None, rescale:
         ShapeError: ``a`` is no half spectrum, or ``grid_sz`` is not two sizes.
         RangeError: the grid is coarser than the series is long.
 
-    Source: C-COT §3.3; ECO §4 (the grid is finer than the filter).
+    Source: C-COT §3.3 (scores as a continuous function, sampled on a grid of any fineness).
     """
     spectrum = _spectrum("sample_fs", "a", a)
     least = (spectrum.shape[2], 2 * spectrum.shape[3] - 1)
@@ -209,7 +209,7 @@ def shift_fs(a: Tensor, shift: Tensor | Sequence[float]) -> Tensor:
     Raises:
         ShapeError: ``a`` is no half spectrum, or ``shift`` is not two numbers.
 
-    Source: ECO §4, the shift of a sample to the target's centre.
+    Source: ECO, which moves a sample to the target's sub-cell position so; the shift theorem of Fourier series.
     """
     spectrum = _spectrum("shift_fs", "a", a)
     turns = pair("shift_fs", "shift", shift)
@@ -252,7 +252,7 @@ def sum_fs(a: Iterable[Tensor]) -> Tensor:
         ArgumentError: the list is empty.
         ShapeError, DtypeError: one is wider than the tallest; the layouts differ.
 
-    Source: C-COT eq. 6 (the sum over feature channels of different resolution).
+    Source: C-COT eq. 2 (the sum over feature channels of different resolution).
     """
     return _summed("sum_fs", a, lambda part: (-2, -1) if part.is_complex() else (-3, -2))
 
@@ -280,7 +280,7 @@ def inner_prod_fs(a: Tensor, b: Tensor) -> Tensor:
         ShapeError: neither 4 nor 5 dimensions, or the shapes differ (so of a complex and a real one).
         DtypeError: one is natively complex, the other not.
 
-    Source: ECO eq. 8 (the inner products of its conjugate gradients).
+    Source: Parseval's formula; C-COT §3.3 and ECO (the inner products of their conjugate gradients).
     """
     op = "inner_prod_fs"
     if a.is_complex() != b.is_complex():
