@@ -87,9 +87,10 @@ def _adjoint(features: Tensor, scores: Tensor, size: Pair, padding: Pair, groups
         return gradient.reshape(shape)
     maps = features.reshape(images, sequences, groups, -1, height * width)
     seen = F.unfold(scores.flatten(0, 1), size, 1, rest).view(images, sequences, groups, -1, height * width)
-    shares = torch.matmul(seen, maps.transpose(-1, -2)).sum(0)
-    taps = shares.view(sequences, filters, size[0] * size[1], -1).transpose(-1, -2)
-    return taps.reshape(shape).flip(-2, -1)
+    shares = torch.matmul(maps, seen.transpose(-1, -2)).sum(0)
+    taps = shares.unflatten(-1, (filters // groups, -1)).transpose(2, 3)
+    out: Tensor = taps.reshape(shape).flip(-2, -1)
+    return out
 
 
 def _rest(size: Pair, padding: Pair, dilation: Pair) -> Pair:
