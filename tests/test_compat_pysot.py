@@ -8,7 +8,7 @@ from fasttrack.compat import pysot
 from fasttrack.errors import DtypeError, ShapeError
 from fasttrack.spec.base import Tolerance
 
-# Worst seen: 4e-7 of the largest value in values and gradients.
+# Worst seen: 3e-7 of the largest value in values and gradients.
 BOUND = Tolerance(3e-6, 3e-6)
 SIZES = [(1, 3, 7, 7, 3, 3), (2, 4, 8, 9, 4, 5), (3, 2, 6, 5, 6, 5), (16, 1, 5, 7, 2, 1)]
 
