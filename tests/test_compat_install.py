@@ -144,6 +144,21 @@ def test_any_vendored_place(tree):
     assert not [name for name in sys.modules if "PreciseRoIPooling" in name]
 
 
+def test_a_copy_that_does_not_build(tree):
+    """The original is there, and fails on import as it does without nvcc: ours is found instead."""
+    folder = VENDORED.replace(".", "/")
+    failing = {f"{folder}/functional.py": "raise ImportError('no nvcc')", f"{folder}/prroi_pool.py": "from .functional"}
+    root = tree({f"{folder}/__init__.py": "from .prroi_pool import *", **failing})
+    with compat.install() as listed:
+        assert importlib.import_module(VENDORED).PrRoIPool2D is prroi.PrRoIPool2D
+        assert importlib.import_module(f"{VENDORED}.functional").prroi_pool2d is prroi.prroi_pool2d
+        before = {row.name: row.before for row in listed}
+        assert before[f"{VENDORED}.functional"] == str(root / folder / "functional.py")
+        assert before["prroi_pool.functional"] == "nothing"
+    with pytest.raises((ImportError, SyntaxError)):
+        importlib.import_module(VENDORED)
+
+
 REAL_MMCV = {
     "mmcv/__init__.py": "",
     "mmcv/ops/__init__.py": "from .prroi_pool import PrRoIPool, prroi_pool\nfrom .nms import nms",

@@ -107,6 +107,15 @@ def test_autocast_and_vmap():
     torch.testing.assert_close(mapped, torch.stack([pysot.xcorr_depthwise(s, kernel) for s in several]))
 
 
+def test_compiles_into_one_graph():
+    x, kernel = inputs(SIZES[1])
+    compiled = torch.compile(pysot.xcorr_depthwise, fullgraph=True, backend="aot_eager")
+    for got, true in zip(
+        with_gradients(compiled, x, kernel), with_gradients(pysot.xcorr_depthwise, x, kernel), strict=True
+    ):
+        torch.testing.assert_close(got, true)
+
+
 def test_as_plain_torch_at_the_field_s_sizes():
     """SiamRPN++: 256 channels, search 31², template 7²."""
     x, kernel = inputs((2, 256, 31, 31, 7, 7))

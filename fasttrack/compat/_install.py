@@ -174,7 +174,8 @@ def _switch_off(group: str) -> None:
         sys.meta_path.remove(FINDER)
     for module, attribute, value in reversed(state.attributes):
         put_back(module, attribute, value)
-    FINDER.withdraw([name for name in FINDER.made if FINDER.target(name) is None and not FINDER.is_parent(name)])
+    made = tuple(FINDER.made)  # another thread may import meanwhile
+    FINDER.withdraw([name for name in made if FINDER.target(name) is None and not FINDER.is_parent(name)])
     sys.modules.update(state.modules)  # type: ignore[arg-type]  # None marks a name that must not be found
 
 
