@@ -16,6 +16,8 @@ from fasttrack.spec.base import Tolerance
 # Ours is PyTorch as well: one side on every device.
 OURS = DEVICE
 BOUND = Tolerance(2e-6, 6e-6, witness="4e-7, 2e-6")
+# Bilinear weights are rounded positions: on noise that is seen.
+PATCH = Tolerance(2e-5, 8e-5, witness="6.4e-6, 2.5e-5")
 # Ten steps of conjugate gradients multiply the rounding by the condition of the system.
 STEPS = Tolerance(1e-5, 2e-5, witness="4.3e-6, 6.3e-6")
 SIDE = pytest.mark.parametrize("side", ["plain", OURS])
@@ -36,8 +38,7 @@ def maps(case):
 
 def by_groups(x, w):
     """One convolution of all images, one group per sequence."""
-    out = F.conv2d(x.flatten(1, 2), w, padding=2, groups=x.shape[1])
-    return out
+    return F.conv2d(x.flatten(1, 2), w, padding=2, groups=x.shape[1])
 
 
 @SIDE
@@ -223,4 +224,4 @@ def test_sample_patch(benchmark, checked, side):
     plain = lambda image: padded_patch(image, (2 * (125 - 154), 2 * (320 - 154)), (620, 620), (288, 288))  # noqa: E731
     ours = lambda image: preprocessing.sample_patch(image, pos, sides, size)[0]  # noqa: E731
     run = plain if side == "plain" else ours
-    checked(benchmark, lambda: run(frame), plain(frame.double()), BOUND, side=side)
+    checked(benchmark, lambda: run(frame), plain(frame.double()), PATCH, side=side)

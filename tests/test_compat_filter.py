@@ -162,6 +162,14 @@ def test_half_types(case, dtype):
         assert got.dtype == dtype and coarse.admits(got, truth) and not coarse.admits(1.1 * got, truth)
 
 
+def test_compiles_in_one_graph_and_vectorises():
+    x, w, y = draw(CASES[3])
+    compiled = torch.compile(filter_gradient, fullgraph=True, backend="aot_eager")
+    assert EXACT.admits(compiled(x, w, y), filter_gradient(x, w, y))
+    mapped = torch.func.vmap(filter_gradient)(torch.stack((x, 2 * x)), torch.stack((w, w)))
+    assert EXACT.admits(mapped[1], filter_gradient(2 * x, w))
+
+
 def test_autocast_keeps_the_convolution():
     x, w, _ = draw(CASES[1], torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from dense_solvers import DenseCG, jacobian
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fasttrack.compat.pytracking.fourier import cfft2, inner_prod_fs
 from fasttrack.compat.pytracking.operation import conv1x1, conv2d
 from fasttrack.compat.pytracking.optimization import (
     ConjugateGradient,
@@ -141,6 +142,35 @@ def test_reset_forgets_the_direction():
     assert not CLOSE.admits(used.run_CG(2)[0], fresh.run_CG(2)[0])
     fresh.reset_state(), used.reset_state()
     assert torch.equal(used.run_CG(2)[0], fresh.run_CG(2)[0])
+
+
+class Spectral(ConjugateGradientBase):
+    """ECO's kind of system: a filter per feature, as half spectra with an axis of two, and their inner product."""
+
+    def __init__(self, energy, b, preconditioned):
+        super().__init__()
+        self.energy, self.b, self.preconditioned = energy, b, preconditioned
+
+    def A(self, x):
+        return self.energy * x
+
+    def ip(self, a, b):
+        return inner_prod_fs(a, b)
+
+    def M1(self, x):
+        return x / self.energy if self.preconditioned else x
+
+
+@pytest.mark.parametrize(("preconditioned", "steps"), [(True, 1), (False, 14)])
+def test_spectra_of_several_features(preconditioned, steps):
+    b = TensorList(cfft2(random(1, 2, *size)) for size in ((3, 3), (2, 3)))
+    # Real maps have real energies alike at opposite frequencies: they depend on the channel and the column here.
+    energy = TensorList(1 + torch.rand(1, 2, 1, part.shape[3], 1, dtype=torch.float64) for part in b)
+    start = TensorList(torch.zeros_like(part) for part in b)
+    x, _ = Spectral(energy, b, preconditioned).run_CG(steps, start)
+    assert x is start
+    for got, wanted in zip(x, b / energy, strict=True):
+        assert CLOSE.admits(got, wanted) and not CLOSE.admits(1.0001 * got, wanted)
 
 
 class Linear(L2Problem):

@@ -38,7 +38,7 @@ class L2Problem(_Problem):
     A subclass defines ``__call__(x)``, the residuals r at x (tensor or TensorList), and may redefine the inner
     products ``ip_input`` and ``ip_output`` and the preconditioner ``M2 ∘ M1``, which stands for the inverse of JᵀJ.
 
-    Source: behaviour of ``pytracking.libs.optimization``; ATOM §3.2, eq. 3 and 4.
+    Source: behaviour of ``pytracking.libs.optimization``; the residuals of ATOM §3.2.
     """
 
     def ip_output(self, a: Any, b: Any) -> Any:

@@ -105,7 +105,7 @@ class GaussNewtonCG(_LeastSquares):
     Raises:
         DtypeError, RangeError: as ``ConjugateGradient``.
 
-    Source: ATOM (Danelljan et al. 2019) §3.2, eq. 5 and 6, algorithm 1; ECO (2017) §3.1, eq. 7 and 8.
+    Source: ATOM (Danelljan et al. 2019) §3.2, algorithm 1; ECO (2017) §3.1.
     """
 
     def __init__(

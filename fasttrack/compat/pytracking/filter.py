@@ -77,7 +77,7 @@ def apply_feat_transpose(
         RangeError: a size of the filter or a number of groups that is not possible.
         DtypeError: something else than tensors, or tensors of two dtypes.
 
-    Source: DiMP (Bhat et al. 2019) §3.2, the gradient of eq. 4 in the target filter.
+    Source: DiMP (Bhat et al. 2019) §3.2 and supplementary material: the transposed Jacobian of the scores in ∇L.
     """
     op, maps = "apply_feat_transpose", _sequences("apply_feat_transpose", feat)
     _same_dtype(op, "input", input, feat)

@@ -55,7 +55,7 @@ def conv2d(
         RangeError: another mode.
         ShapeError, DtypeError: of an input or weight that is no tensor of four dimensions.
 
-    Source: behaviour of ``pytracking.libs.operation``; the target model f = φ₂(w₂ ∗ φ₁(w₁ ∗ x)) of ATOM §3.2, eq. 2.
+    Source: behaviour of ``pytracking.libs.operation``; the target model f = φ₂(w₂ ∗ φ₁(w₁ ∗ x)) of ATOM §3.2.
     """
     if weight is None:
         return input
@@ -96,7 +96,7 @@ def conv1x1(input: Tensor, weight: Tensor | None) -> Tensor:
     Raises:
         ShapeError, DtypeError: of an input or weight that is no tensor of four dimensions, or kernels of more cells.
 
-    Source: behaviour of ``pytracking.libs.operation``; w₁ of ATOM §3.2, eq. 2, and P of ECO §3.1.
+    Source: behaviour of ``pytracking.libs.operation``; w₁ of ATOM §3.2, and P of ECO §3.1.
     """
     if weight is None:
         return input
