@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from fasttrack.compat.pytracking import complex as cplx
 from fasttrack.compat.pytracking import dcf, fourier
+from fasttrack.compat.pytracking.tensorlist import TensorList
 from fasttrack.errors import DtypeError, RangeError, ShapeError
 
 SIZES = [1, 2, 5, 8, 31]
@@ -246,6 +248,33 @@ def test_max2d_is_the_largest_of_all(shape):
         assert value[index] == a[index][row, column] and place[index].tolist() == [row, column]
     tied = torch.tensor([[1.0, 5, 2], [5, 3, 1], [5, 0, 0]])
     assert dcf.max2d(tied)[1].tolist() == [1, 0], "the first column, there the first row"
+
+
+@pytest.mark.parametrize("layout", ["trailing", "native"])
+@pytest.mark.parametrize("sizes", [((15, 17), (9, 11)), ((16, 18), (8, 10))])
+def test_a_filter_of_these_functions_finds_a_shift(sizes, layout):
+    """The ridge regression h = ȳ·x/(Σ|x|² + λ) per resolution, and its scores on a grid four times as fine."""
+    generator = torch.Generator().manual_seed(2)
+    scene = torch.randn(1, 4, 6, 6, generator=generator)
+
+    def spectra(shift_y, shift_x):
+        """Of one smooth scene sampled at two resolutions, moved by parts of the period."""
+        series = fourier.cfft2(torch.nn.functional.pad(scene, (0, 1, 0, 1)))
+        moved = fourier.shift_fs(series, (-2 * math.pi * shift_y, -2 * math.pi * shift_x))
+        maps = TensorList([fourier.sample_fs(moved, size) for size in sizes])
+        xf = fourier.cfft2(maps) / (maps.size(2) * maps.size(3))
+        return xf if layout == "trailing" else xf.apply(torch.view_as_complex)
+
+    odd = TensorList([torch.tensor(size) // 2 * 2 + 1 for size in sizes])
+    yf = TensorList([dcf.label_function(size, size / 16) for size in odd])
+    xf = spectra(0, 0)
+    energy = cplx.abs_sqr(xf).sum(1, keepdim=True) + 1e-6
+    filters = cplx.div(cplx.mult(yf, cplx.conj(xf)), energy)
+    scores = cplx.mult(filters, spectra(3 / 15, -2 / 17)).sum(1, keepdim=True)
+    grid = fourier.sample_fs(fourier.sum_fs(scores), (60, 68))
+    assert dcf.max2d(grid)[1].flatten().tolist() == [12, 60]
+    at_rest = fourier.sample_fs(fourier.sum_fs(cplx.mult(filters, xf).sum(1, keepdim=True)), (60, 68))
+    assert dcf.max2d(at_rest)[1].flatten().tolist() == [0, 0]
 
 
 def test_default_precision_is_single():

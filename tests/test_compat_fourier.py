@@ -320,6 +320,16 @@ def test_gradients(layout):
         assert torch.autograd.gradcheck(function, leaves, fast_mode=True)
 
 
+def test_compilation_finds_one_graph():
+    def response(x, y):
+        product = cplx.div(cplx.mult_conj(fourier.cfft2(x), fourier.cfft2(y)), cplx.abs(fourier.cfft2(x)) + 1)
+        return fourier.sample_fs(fourier.shift_fs(product, (0.3, 0.1)), (9, 8))
+
+    x, y = random(1, 2, 5, 7, dtype=torch.float64), random(1, 2, 5, 7, seed=1, dtype=torch.float64)
+    compiled = torch.compile(response, fullgraph=True, backend="eager")
+    assert agrees(compiled(x, y), response(x, y)) and not agrees(compiled(y, x), response(x, y))
+
+
 def test_what_is_no_spectrum_is_refused():
     a, x = torch.zeros(1, 1, 5, 3, 2), torch.zeros(1, 1, 5, 5)
     wanted = r"a must be a half spectrum, \(N, C, h, w\) of complex dtype or real \(N, C, h, w, 2\), got shape \(1, 1,"

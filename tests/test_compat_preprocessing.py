@@ -229,9 +229,13 @@ def test_wrong_arguments_are_refused():
         sample_patch(im[0], pos, size)
     with pytest.raises(RangeError, match="mode must be 'replicate' or 'inside' or 'inside_major', got 'reflect'"):
         sample_patch(im, pos, size, mode="reflect")
-    with pytest.raises(ShapeError, match=r"sample_patch: pos must be two sizes"):
+    with pytest.raises(ShapeError, match=r"sample_patch: pos must be two numbers, \(y, x\), got"):
         sample_patch(im, pos[:1], size)
     with pytest.raises(ShapeError, match=r"sample_patch: sample_sz must be two sizes, \(height, width\)"):
         sample_patch(im, pos, size[:1])
+    with pytest.raises(RangeError, match=r"sample_patch: pos must be finite, got tensor\(\[nan, 12.\]\)"):
+        sample_patch(im, torch.tensor([math.nan, 12.0]), size)
+    with pytest.raises(RangeError, match="sample_patch: output_sz must be at least 1 × 1"):
+        sample_patch(im, pos, size, torch.tensor([0.5, 3.0]))
     with pytest.raises(RangeError, match="sample_patch_multiscale: scales must be at least one, got none"):
         sample_patch_multiscale(im, pos, [], size)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from fasttrack.compat.pytracking._pairs import pair, sizes
+from fasttrack.compat.pytracking._pairs import numbers
+from fasttrack.errors import RangeError
 
 __all__ = ["MODES", "Crop", "plan_crop"]
 
@@ -35,14 +36,17 @@ def plan_crop(
 ) -> Crop:
     """The crop of ``sample_patch``, whose arguments these are, from an image of this (height, width)."""
     op = "sample_patch"
-    center = sizes(op, "pos", pos)
-    sample = [np.float32(side) for side in pair(op, "sample_sz", sample_sz, "two sizes, (height, width)")]
+    center = [int(place) for place in numbers(op, "pos", pos, "two numbers, (y, x)")]
+    sample = [np.float32(side) for side in numbers(op, "sample_sz", sample_sz)]
     if mode != "replicate":
         sample = _shrunk(sample, image, mode, max_scale_change)
     step, output = 1, None
     if output_sz is not None:
-        output = sizes(op, "output_sz", output_sz)
-        ratios = (side / np.float32(out) for side, out in zip(sample, pair(op, "output_sz", output_sz), strict=True))
+        asked = numbers(op, "output_sz", output_sz)
+        if min(asked) < 1:
+            raise RangeError(op, "output_sz", "at least 1 × 1", repr(output_sz))
+        output = int(asked[0]), int(asked[1])
+        ratios = (side / np.float32(out) for side, out in zip(sample, asked, strict=True))
         step = max(int(float(min(ratios)) - 0.1), 1)
     axes = [_axis(c, side, n, step, mode != "replicate") for c, side, n in zip(center, sample, image, strict=True)]
     offset, low, high = zip(*axes, strict=True)

@@ -28,6 +28,8 @@ def to_native(op: str, a: Tensor) -> Tensor:
         raise DtypeError(op, "a complex tensor of the trailing layout", "of floating point", str(a.dtype))
     if a.dtype in _NO_COMPLEX_KIN:
         a = a.float()
+    if torch.compiler.is_compiling():  # which cannot look at a storage, and needs no view to save a copy
+        return torch.complex(*a.unbind(-1))
     *strides, last = a.stride()
     if last != 1 or a.storage_offset() % 2 or any(stride % 2 for stride in strides):
         a = a.clone(memory_format=torch.contiguous_format)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
-from fasttrack.errors import ShapeError
+from fasttrack.errors import RangeError, ShapeError
 
-__all__ = ["pair", "sizes"]
+__all__ = ["numbers", "pair", "sizes"]
 
 
 def pair(op: str, argument: str, value: Any, wanted: str = "two numbers, (y, x)") -> tuple[Any, Any]:
@@ -18,7 +19,15 @@ def pair(op: str, argument: str, value: Any, wanted: str = "two numbers, (y, x)"
     return found
 
 
+def numbers(op: str, argument: str, value: Any, wanted: str = "two sizes, (height, width)") -> tuple[float, float]:
+    """The two elements of ``value`` as finite numbers."""
+    y, x = map(float, pair(op, argument, value, wanted))
+    if not (isfinite(y) and isfinite(x)):
+        raise RangeError(op, argument, "finite", repr(value))
+    return y, x
+
+
 def sizes(op: str, argument: str, value: Any) -> tuple[int, int]:
     """The two elements of ``value`` as integers, fractions dropped."""
-    height, width = pair(op, argument, value, "two sizes, (height, width)")
+    height, width = numbers(op, argument, value)
     return int(height), int(width)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasttrack.compat.pytracking._pairs import pair, sizes
+from fasttrack.compat.pytracking._pairs import numbers, sizes
 from fasttrack.compat.pytracking.fourier import rfftshift2
 
 __all__ = ["get_reg_filter"]
@@ -38,7 +38,7 @@ def get_reg_filter(sz: Tensor | Sequence[float], target_sz: Tensor | Sequence[fl
     if not params.use_reg_window:
         return torch.full((1, 1, 1, 1), params.reg_window_min, dtype=torch.get_default_dtype())
     shape = sizes("get_reg_filter", "sz", sz)
-    height, width = map(float, pair("get_reg_filter", "target_sz", target_sz))
+    height, width = numbers("get_reg_filter", "target_sz", target_sz)
     if getattr(params, "reg_window_square", False):
         height = width = (height * width) ** 0.5
     centered = getattr(params, "reg_window_centered", True)

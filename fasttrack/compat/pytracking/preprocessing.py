@@ -86,7 +86,7 @@ def sample_patch(
 
     Raises:
         ShapeError: ``im`` has not 4 dimensions or no pixels; a position or size is not two numbers.
-        RangeError: another mode.
+        RangeError: another mode, a number that is not finite, or an ``output_sz`` below 1.
     """
     if im.dim() != 4 or im.shape[2] < 1 or im.shape[3] < 1:
         raise ShapeError("sample_patch", "im", "(N, C, H, W) with H, W ≥ 1", f"shape {tuple(im.shape)}")
