@@ -78,6 +78,21 @@ def test_apply_feat_transpose(benchmark, checked, name, side):
     checked(benchmark, lambda: run(x, y), by_channels(x.double(), y.double()), BOUND, side=side)
 
 
+@pytest.mark.parametrize("side", [*TRANSPOSES, OURS])
+def test_training(benchmark, checked, side):
+    """One step of DiMP's optimiser in training: the gradient in the filter, and its gradients in maps and scores."""
+    x, _, y = maps(DIMP["3x8 sequences, 512x18"])
+    benchmark.group = "pytracking apply_feat_transpose and its gradients, 3x8 sequences, 512x18"
+
+    def step(function, x, y):
+        leaves = (x.requires_grad_(), y.requires_grad_())
+        grad = randn(x.shape[1], x.shape[2], 4, 4, seed=3).to(x)
+        return lambda: torch.autograd.grad(function(x, y), leaves, grad)
+
+    run = step(TRANSPOSES.get(side, lambda a, b: filter.apply_feat_transpose(a, b, 4)), x, y)
+    checked(benchmark, run, step(by_channels, x.detach().double(), y.detach().double())(), BOUND, side=side)
+
+
 def padded_conv(x, w):
     return F.conv2d(x, w, padding=w.shape[-1] // 2)[..., : x.shape[2], : x.shape[3]]
 
