@@ -1,0 +1,1 @@
+"""Drop-in names of other packages, and the trackers behind their interfaces."""
