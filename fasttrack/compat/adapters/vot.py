@@ -102,7 +102,7 @@ class VotTracker:
             while (request := server.wait()).type in (TraxStatus.INITIALIZE, TraxStatus.FRAME):
                 picture = rgb_of(request.image["color"])
                 # A frame in which no object joins has None.
-                boxes = [bounding_box(region) for region, _ in request.objects if region] if request.objects else []
+                boxes = [bounding_box(region) for region, _ in request.objects] if request.objects else []
                 answer = self.initialize if request.type == TraxStatus.INITIALIZE else self.update
                 server.status([(Rectangle.create(*r.box.as_tuple()), properties(r)) for r in answer(picture, boxes)])
 
@@ -120,14 +120,15 @@ def bounding_box(region: Any) -> Box:
     Raises:
         BoxError: a mask without a pixel; a box without area; a region of another kind.
     """
-    if region.type == "rectangle":
+    kind = getattr(region, "type", None)  # trax gives None for a kind that it does not know
+    if kind == "rectangle":
         return Box.parse(region.bounds(), "as_vot")
-    if region.type == "polygon":
+    if kind == "polygon":
         points = np.array(list(region), dtype=np.float64)
         low, high = points.min(axis=0), points.max(axis=0)
         return Box.parse([*low, *(high - low)], "as_vot")
-    if region.type != "mask":
-        raise BoxError("as_vot", "region", "a rectangle, polygon or mask", str(region.type))
+    if kind != "mask":
+        raise BoxError("as_vot", "region", "a rectangle, polygon or mask", str(kind))
     rows, columns = np.nonzero(region.array())
     if rows.size == 0:
         raise BoxError("as_vot", "region", "a mask with pixels", "an empty one")
