@@ -223,7 +223,6 @@ def conversation(vot, folder, caplog, capfd, monkeypatch, tracker, sequence):
     monkeypatch.setattr(logging.getLogger("vot"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="vot"):
         vot.do_test(argparse.Namespace(tracker=tracker, sequence=sequence, ignore=None, visualize=False))
-    assert "Test concluded successfuly" in caplog.messages[-1], caplog.text
     said = capfd.readouterr().out
     return said.split("@@TRAX:frame")[1:]
 
@@ -231,6 +230,7 @@ def conversation(vot, folder, caplog, capfd, monkeypatch, tracker, sequence):
 def test_vot_test_passes_with_its_own_three_objects(vot, tmp_path, caplog, capfd, monkeypatch):
     parts = conversation(vot, tmp_path, caplog, capfd, monkeypatch, "mosse", None)
     assert [part.count("@@TRAX:state") for part in parts] == [3] * 50
+    assert "Test concluded" in caplog.messages[-1]
 
 
 def test_vot_test_passes_where_an_object_joins(vot, tmp_path, caplog, capfd, monkeypatch):
@@ -238,6 +238,7 @@ def test_vot_test_passes_where_an_object_joins(vot, tmp_path, caplog, capfd, mon
     late = ["0"] * JOINS + TWO["_b"][JOINS:]
     sequence(tmp_path / "two", {**TWO, "_b": late})
     parts = conversation(vot, tmp_path, caplog, capfd, monkeypatch, "kcf", str(tmp_path / "two"))
+    assert "Test concluded" in caplog.messages[-1], caplog.text
     assert [part.count("@@TRAX:state") for part in parts] == [1] * JOINS + [2] * (COUNT - JOINS)
     states = [line.split('"')[1] for line in parts[-1].splitlines() if line.startswith("@@TRAX:state")]
     wanted = [
@@ -245,6 +246,13 @@ def test_vot_test_passes_where_an_object_joins(vot, tmp_path, caplog, capfd, mon
         for box, start in ((FIRST.box(0), 0), (SECOND.box(JOINS), JOINS))
     ]
     np.testing.assert_allclose([[float(v) for v in state.split(",")] for state in states], wanted, rtol=0, atol=1e-3)
+
+
+def test_vot_is_told_why_a_session_ends(vot, tmp_path, caplog, capfd, monkeypatch):
+    sequence(tmp_path / "out", {"": ["900,900,10,10"] * COUNT})
+    conversation(vot, tmp_path, caplog, capfd, monkeypatch, "mosse", str(tmp_path / "out"))
+    # The message has a sign that TraX would stumble over.
+    assert "session: mosse.init: box must be a box that overlaps the frame of 200x150 px" in caplog.messages[-1]
 
 
 # --- supervision --------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Trackers in vot-toolkit: TraX's requests, regions and pictures, and the entry in trackers.ini."""
 
 import configparser
+import io
 import shlex
 import subprocess
 import sys
@@ -57,11 +58,9 @@ class Server:
         Server.told = {"regions": regions, "images": images, "name": tracker_name, "multiobject": multiobject}
         Server.answers = []
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        Server.reason = error
+    def quit(self, reason):
+        Server.reason = reason
+        print("×")
 
     def wait(self):
         return Server.requests.pop(0)
@@ -151,7 +150,25 @@ def test_errors_of_requests(trax):
     Server.requests = [request("initialize", FRAMES[0], [Region("special", 0)])]
     with pytest.raises(BoxError, match="region must be a rectangle, polygon or mask, got special") as caught:
         tracker.serve()
-    assert Server.reason is caught.value  # trax's server tells the toolkit
+    assert Server.reason == str(caught.value)
+    Server.requests = [request("initialize", FRAMES[0], [rectangle(Box(900.0, 1.0, 5.0, 5.0))])]
+    with pytest.raises(BoxError, match="the frame of 200×150 px"):
+        tracker.serve()
+    # What TraX takes.
+    assert (
+        Server.reason
+        == "mosse.init: box must be a box that overlaps the frame of 200x150 px, got (900.0, 1.0, 5.0, 5.0)"
+    )
+
+
+def test_only_ascii_is_printed_in_a_session(trax, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", out)
+    Server.requests = [request("quit")]
+    as_vot("mosse").serve()
+    print("×")
+    out.flush()
+    assert out.buffer.getvalue() == b"\\xd7\n" + "×\n".encode()
 
 
 def test_without_trax(monkeypatch, capsys):

@@ -31,7 +31,9 @@ class FiftyOneSink(Sink):
     Every frame gets the field ``targets`` with one ``Detection`` a target: ``label``, ``index`` = 1, 2, …,
     ``bounding_box`` in fractions of the picture, ``confidence`` (the score), and the attributes ``lost`` and ``psr``.
     FiftyOne numbers the frames from 1 as they stand in the video; ``source_frame`` keeps the number in the source.
-    Frames come in RGB and are encoded as MPEG-4; the labels are a whole JSON document after every frame.
+    Frames come in RGB and are encoded as MPEG-4 part 2, which FiftyOne reads; for its App, which plays what a browser
+    does, ``fiftyone.utils.video.reencode_videos(dataset)`` makes H.264 of it. The labels are a whole JSON document
+    after every frame.
 
     Args:
         path: folder of the dataset; made where it is missing. Other videos of a dataset that is there stay in it.

@@ -45,7 +45,7 @@ class RerunSink(Sink):
 
     Args:
         path: a name ending in ``.rrd``; an existing file is replaced.
-        jpeg_quality: 1 … 100 of the pictures; None keeps them as they are, which takes some twenty times the space.
+        jpeg_quality: 1 … 100 of the pictures; None keeps them as they are, which takes some seven times the space.
         name: what the viewer calls the recording; the file's name where it is None.
 
     Raises:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -98,13 +101,33 @@ class VotTracker:
             ) from error
         regions = [Region.RECTANGLE, Region.POLYGON, Region.MASK]
         images = [Image.PATH, Image.MEMORY, Image.BUFFER]
-        with Server(regions, images, tracker_name=self.name, multiobject=self.multiobject) as server:
+        with _ascii_only(), ExitStack() as stack:
+            server = Server(regions, images, tracker_name=self.name, multiobject=self.multiobject)
+            stack.push(lambda _, error, __: server.quit(None if error is None else _ascii(str(error))))
             while (request := server.wait()).type in (TraxStatus.INITIALIZE, TraxStatus.FRAME):
                 picture = rgb_of(request.image["color"])
                 # A frame in which no object joins has None.
                 boxes = [bounding_box(region) for region, _ in request.objects] if request.objects else []
                 answer = self.initialize if request.type == TraxStatus.INITIALIZE else self.update
                 server.status([(Rectangle.create(*r.box.as_tuple()), properties(r)) for r in answer(picture, boxes)])
+
+
+@contextmanager
+def _ascii_only() -> Iterator[None]:
+    """Have this process print ASCII: the toolkit's end of TraX loses the thread at any other byte."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    before = [(stream.encoding, stream.errors) for stream in streams]
+    for stream in streams:
+        stream.reconfigure(encoding="ascii", errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, (encoding, errors) in zip(streams, before, strict=True):
+            stream.reconfigure(encoding=encoding, errors=errors)
+
+
+def _ascii(text: str) -> str:
+    return text.replace("×", "x").encode("ascii", "backslashreplace").decode()
 
 
 def properties(result: Any) -> Mapping[str, float]:
