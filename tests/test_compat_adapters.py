@@ -83,7 +83,9 @@ def by_vot(frames):
 
 
 @pytest.mark.parametrize(
-    ("run", "bgr"), [(by_cv2, True), (by_got10k, False), (by_pytracking, False), (by_vot, False)], ids=lambda v: str(v)
+    ("run", "bgr"),
+    [(by_cv2, True), (by_got10k, False), (by_pytracking, False), (by_vot, False)],
+    ids=["cv2", "got10k", "pytracking", "vot"],
 )
 def test_every_adapter_takes_its_order_of_colours_and_gives_the_same_boxes(run, bgr, toolkit):
     native = np.array([r.box.as_tuple() for r in create_tracker("kcf", features="cn").run(FRAMES, BOX)])
