@@ -2,7 +2,9 @@
 
 import io
 import math
+import shutil
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -134,6 +136,18 @@ def test_a_run_that_is_cut_off_leaves_what_was_written(rerun, tmp_path):
 def test_a_path_that_cannot_be_written(rerun, tmp_path):
     with pytest.raises(OutputError, match=r"run.rrd: cannot be written: No such file or directory"):
         RerunSink(tmp_path / "none" / "run.rrd")
+
+
+@pytest.mark.peer
+def test_a_full_disk(rerun, tmp_path, monkeypatch):
+    sink = RerunSink(tmp_path / "run.rrd")
+    sink.write(frame(0), [FOUND])
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1 << 20))
+        with pytest.raises(OutputError, match=r"run.rrd: cannot be written: no space left on device"):
+            sink.write(frame(1), [FOUND])
+    sink.close()
+    assert [at(row) for row in read(sink.path)["/frame/targets"]] == [0]
 
 
 @pytest.mark.peer

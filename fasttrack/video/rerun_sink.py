@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,9 @@ from fasttrack.video.sinks import Sink, TrackResult, writing
 from fasttrack.video.source import Frame
 
 __all__ = ["RerunSink", "check_rerun"]
+
+_FREE_BYTES = 1 << 20  # kept free for the boxes, the curves and the file's end
+_PATIENCE_S = 30.0  # for one frame to reach the disk
 
 
 def check_rerun(path: str | Path, op: str = "RerunSink", argument: str = "path") -> ModuleType:
@@ -72,6 +76,10 @@ class RerunSink(Sink):
         rerun, stream = self._rerun, self._stream
         if stream is None:
             raise OutputError(f"{self.path}: is closed")
+        # Rerun's writer ends at a full disk, and Rerun then waits for it for ever, also when Python ends: so the room
+        # for the raw frame is looked for first.
+        if shutil.disk_usage(self.path.parent).free < _FREE_BYTES + frame.image.nbytes:
+            raise OutputError(f"{self.path}: cannot be written: no space left on device")
         stream.reset_time()
         stream.set_time("frame", sequence=frame.index)
         if frame.time_s is not None:
@@ -91,14 +99,21 @@ class RerunSink(Sink):
             for curve, value in (("score", r.score), ("psr", r.psr), ("lost", float(r.lost))):
                 if math.isfinite(value):
                     stream.log(f"{curve}/{number}", rerun.Scalars(value))
-        stream.flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self._stream.flush(timeout_sec=_PATIENCE_S)
+        except RuntimeError as error:
+            self._stream = None
+            raise OutputError(f"{self.path}: cannot be written: {error}") from error
 
     def close(self) -> None:
         """Finish the file."""
         if self._stream is None:
             return
+        self._flush()
         stream, self._stream = self._stream, None
-        stream.flush()
         stream.disconnect()
         if not self.path.exists() or self.path.stat().st_size == 0:
             raise OutputError(f"{self.path}: holds nothing of the recording (disk full?)")
