@@ -63,7 +63,7 @@ def needs_gradient(*tensors: Tensor) -> bool:
             if t.requires_grad:
                 return True
         # A mapped tensor does not say so.
-        return torch._C._functorch.peek_interpreter_stack() is not None and not only_mapped()
+        return not (torch.compiler.is_compiling() or only_mapped())
     return False
 
 

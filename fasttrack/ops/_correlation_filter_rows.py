@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _correlation_filter_gradient as gradient
-from fasttrack.ops._batching import folded
+from fasttrack.ops._batching import folded, spread
 from fasttrack.ops._correlation_filter_gradient import windowed
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row, wide
@@ -223,6 +223,11 @@ def _train_rule(op: Any, size: int, along: tuple[bool, ...], *args: Any) -> Any:
     return folded(0, 1, shared=(2,))(op, size, along, features, own, *rest)
 
 
+def _update_rule(op: Any, size: int, along: tuple[bool, ...], *args: Any) -> Any:
+    """``vmap``: every number on its own, whatever the axes."""
+    return op(*(spread(a, size, on) for a, on in zip(args[:4], along, strict=False)), args[4])
+
+
 def _detect_meta(
     template: Tensor, coefficients: Tensor, features: Tensor, window: Tensor | None, sigma: float, gaussian: bool
 ) -> Tensor:
@@ -271,5 +276,5 @@ UPDATE = Op(
     ),
     meta=_update_meta,
     gradient=Gradient(gradient.setup_update, gradient.update_backward),
-    batch=folded(0, 1, 2, 3),
+    batch=_update_rule,
 )

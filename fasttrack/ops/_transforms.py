@@ -17,7 +17,7 @@ from fasttrack import dispatch
 from fasttrack.errors import TransformError
 from fasttrack.ops._batching import Rule, looped
 
-__all__ = ["Transformed", "forward_mode", "has_tangent", "mapped", "only_mapped", "transformed"]
+__all__ = ["Transformed", "forward_mode", "has_tangent", "mapped", "only_mapped", "refuse_inside", "transformed"]
 
 
 class Transformed(Protocol):
@@ -88,6 +88,16 @@ def only_mapped() -> bool:
     """Whether of all transforms only ``vmap`` is at work here."""
     stack = torch._C._functorch.get_interpreter_stack() or ()
     return all(level.key() == torch._C._functorch.TransformType.Vmap for level in stack)
+
+
+def refuse_inside(op: str, hint: str) -> None:
+    """For what reads memory that a transform's tensors do not have.
+
+    Raises:
+        TransformError: a transform of ``torch.func`` is at work here.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise TransformError(op, "vmap or grad", "it keeps tables in memory of its own", hint)
 
 
 def has_tangent(args: tuple[Any, ...]) -> bool:

@@ -111,7 +111,7 @@ def _check_out(out: Tensor, shape: tuple[int, int, int, int], frame: Tensor, box
     check.same_device(op, "out", out, "frame", frame)
     if out.requires_grad:
         raise ArgumentError(op, "out", "a tensor that asks for no gradient", "requires_grad=True")
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
         return
     storages = {t.untyped_storage().data_ptr() for t in (frame, boxes)}
     if out.numel() > 0 and out.untyped_storage().data_ptr() in storages:
