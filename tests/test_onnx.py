@@ -71,24 +71,37 @@ def rois(count, images):
     return rows
 
 
-@pytest.mark.parametrize("images", [1, 2])
-def test_prroi_pool_is_two_matrix_products(run, images):
-    module, features = nn.PrRoIPool2D(3, 2, 0.25), torch.randn(images, 5, 9, 7)
-    shapes = {"features": None, "rois": {0: Dim("k")}}
-    call = run(module, (features, rois(4, images)), dynamic_shapes=shapes, input_names=["features", "rois"])
-    assert call.names == ["features", "rois"]
-    assert call.kinds.count("MatMul") == 2
+class TwoPools(torch.nn.Module):
+    """Pooling in a batch of images, and in one."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.PrRoIPool2D(3, 2, 0.25)
+
+    def forward(self, features, rois, alone):
+        return self.pool(features, rois), self.pool(features[:1], alone)
+
+
+def test_prroi_pool_is_two_matrix_products(run):
+    module, features, k = TwoPools(), torch.randn(2, 5, 9, 7), Dim("k")
+    shapes = {"features": None, "rois": {0: k}, "alone": {0: k}}
+    names = ["features", "rois", "alone"]
+    call = run(module, (features, rois(4, 2), rois(4, 1)), dynamic_shapes=shapes, input_names=names)
+    assert call.names == names
+    assert call.kinds.count("MatMul") == 4
     for count in (5, 1, 0):
-        rows = rois(count, images)
-        agree(call(features, rows), (module(features, rows),))
-    odd = rois(5, images)
-    odd[0, 3] = odd[0, 1] - 1  # flipped: 0
-    odd[1, 2] = float("nan")
-    odd[2, 4] = float("inf")
-    agree(call(features, odd), (module(features, odd),))
-    odd[3, 0] = images  # names no image: an error here, NaN in a file
-    assert call(features, odd)[0][3].isnan().all()
-    assert call(features, odd)[0][[0, 4]].isfinite().all()
+        given = features, rois(count, 2), rois(count, 1)
+        agree(call(*given), module(*given))
+    odd, odd_alone = rois(5, 2), rois(5, 1)
+    for rows in (odd, odd_alone):
+        rows[0, 3] = rows[0, 1] - 1  # flipped: 0
+        rows[1, 2] = float("nan")
+        rows[2, 4] = float("inf")
+    agree(call(features, odd, odd_alone), module(features, odd, odd_alone))
+    odd[3, 0], odd_alone[3, 0] = 2, 1  # names no image: an error here, NaN in a file
+    for pooled in call(features, odd, odd_alone):
+        assert pooled[3].isnan().all()
+        assert pooled[[0, 4]].isfinite().all()
 
 
 class Kitchen(torch.nn.Module):
@@ -152,8 +165,8 @@ class Several(torch.nn.Module):
 def test_backbones(run, options):
     """One file of all networks: what it gives is what ``Backbone`` gives, for another number of patches too."""
     backbones = [Backbone(name, outputs, **options[name]) for name, outputs in CROPPED.items()]
-    call = run(Several([b.module() for b in backbones]), (noise(1, 3, 64, 72),), dynamic_shapes=[{0: Dim("t")}])
-    patches = noise(3, 3, 64, 72, seed=1)
+    call = run(Several([b.module() for b in backbones]), (noise(1, 3, 96, 104),), dynamic_shapes=[{0: Dim("t")}])
+    patches = noise(3, 3, 96, 104, seed=1)
     agree(call(patches), [m for b in backbones for m in b(patches)])
 
 
