@@ -19,7 +19,7 @@ HALF = Tolerance(2e-3, 4e-3, witness="4e-4, 8e-4 of float16")
 
 
 def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def rois(count):

@@ -165,7 +165,7 @@ class Several(torch.nn.Module):
 def test_backbones(run, options):
     """One file of all networks: what it gives is what ``Backbone`` gives, for another number of patches too."""
     backbones = [Backbone(name, outputs, **options[name]) for name, outputs in CROPPED.items()]
-    call = run(Several([b.module() for b in backbones]), (noise(1, 3, 96, 104),), dynamic_shapes=[{0: Dim("t")}])
+    call = run(Several([b.module() for b in backbones]), (noise(2, 3, 96, 104),), dynamic_shapes=[{0: Dim("t")}])
     patches = noise(3, 3, 96, 104, seed=1)
     agree(call(patches), [m for b in backbones for m in b(patches)])
 
@@ -212,7 +212,7 @@ def test_response_of_dslt(run, options):
     maps = stack(first)
     label = gaussian_map((maps.shape[2] - 2, maps.shape[3] - 1), torch.tensor([[3.0, 3.0]]), (1.0, 1.0))[0]
     regressor.fit(maps, label)
-    call = run(FusedResponse(stack.module(), regressor), (first,), dynamic_shapes=[{0: Dim("t")}])
+    call = run(FusedResponse(stack.module(), regressor), (patches[:2],), dynamic_shapes=[{0: Dim("t")}])
     truth = torch.stack([regressor.respond(regressor.spectra(one)) for one in stack(patches)])
     agree(call(patches), (truth,))
 
