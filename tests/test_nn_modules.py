@@ -58,6 +58,11 @@ MODULES = {
         lambda n: (normal(2, 3, 6, 5), rois(n)),
         (set(), {0}),
     ),
+    "PrRoIPool2D, maps": (
+        lambda: nn.PrRoIPool2D(3, 2, 0.5),
+        lambda n: (normal(2, 3, 6 + n, 5), rois(4)),
+        ({2}, set()),
+    ),
     "TruncatedLoss": (lambda: nn.TruncatedLoss(), loss_inputs, ({0}, {0})),
     "ShrinkageLoss": (lambda: nn.ShrinkageLoss(), loss_inputs, ({0}, {0})),
     "FocalRegressionLoss": (lambda: nn.FocalRegressionLoss("sum"), loss_inputs, ({0}, {0})),
@@ -106,7 +111,7 @@ def test_state_copies_and_modes(name):
     assert all(torch.equal(one(*inputs), truth) for one in copies)
     assert all(repr(one) == repr(module) for one in copies)
     assert repr(module).startswith(name.split(",")[0] + "(")
-    assert "=" in repr(module) or name == "PrRoIPool2D"
+    assert "=" in repr(module) or name.startswith("PrRoIPool2D")
     for p, q in zip(module.parameters(), copies[0].parameters(), strict=True):
         assert p is not q
     if module.state_dict():
@@ -139,7 +144,7 @@ def test_dtypes_and_autocast(name):
     inputs = tuple(x.half().float() for x in inputs)
     truth = copy.deepcopy(module).double()(*(x.double() for x in inputs))
     assert truth.dtype == torch.float64
-    kept = name == "PrRoIPool2D"  # its coordinates are never half
+    kept = name.startswith("PrRoIPool2D")  # its coordinates are never half
     halved = copy.deepcopy(module).half()
     got = halved(*(x if kept and i == 1 else x.half() for i, x in enumerate(inputs)))
     assert got.dtype == torch.float16

@@ -37,7 +37,7 @@ def per_map(forward: Op, weight_gradient: Op, features_gradient: Op) -> tuple[Op
     )
     to_weight = Op(
         "conv_regression_each_weight_gradient",
-        "(Tensor features, Tensor grad, int kh, int kw) -> Tensor",
+        "(Tensor features, Tensor grad, SymInt kh, SymInt kw) -> Tensor",
         rows=_looped(weight_gradient, _weight_gradient),
         meta=_weight_gradient_meta,
         gradient=Gradient(_save, lambda ctx, u: _weight_gradient_backward(ctx, u)),
@@ -45,7 +45,7 @@ def per_map(forward: Op, weight_gradient: Op, features_gradient: Op) -> tuple[Op
     )
     to_features = Op(
         "conv_regression_each_features_gradient",
-        "(Tensor grad, Tensor weight, int height, int width) -> Tensor",
+        "(Tensor grad, Tensor weight, SymInt height, SymInt width) -> Tensor",
         rows=_looped(features_gradient, _features_gradient),
         meta=_features_gradient_meta,
         gradient=Gradient(_save, lambda ctx, u: _features_gradient_backward(ctx, u)),

@@ -261,7 +261,7 @@ _FORWARD = Op(
 )
 _WEIGHT_GRADIENT = Op(
     "conv_regression_weight_gradient",
-    "(Tensor features, Tensor grad, int kh, int kw) -> Tensor",
+    "(Tensor features, Tensor grad, SymInt kh, SymInt kw) -> Tensor",
     rows=(
         triton_row(triton.why_not, triton.weight_gradient),
         cpu_row(_cpu_why_not, _weight_gradient_cpu),
@@ -273,7 +273,7 @@ _WEIGHT_GRADIENT = Op(
 )
 _FEATURES_GRADIENT = Op(
     "conv_regression_features_gradient",
-    "(Tensor grad, Tensor weight, int height, int width) -> Tensor",
+    "(Tensor grad, Tensor weight, SymInt height, SymInt width) -> Tensor",
     rows=(
         triton_row(triton.why_not, triton.features_gradient),
         cpu_row(_cpu_why_not, _features_gradient_cpu),

@@ -251,7 +251,7 @@ _FORWARD = Op(
 )
 _FEATURES_GRADIENT = Op(
     "prroi_pool_features_gradient",
-    "(Tensor grad, Tensor rois, int images, int height, int width, float scale, bool deterministic) -> Tensor",
+    "(Tensor grad, Tensor rois, SymInt images, SymInt height, SymInt width, float scale, bool deterministic) -> Tensor",
     rows=(
         cuda.FEATURES_GRADIENT,
         triton.FEATURES_GRADIENT,

@@ -236,8 +236,8 @@ _SUM = Op(
 )
 _MAPS_GRADIENT = Op(
     "prroi_bin_sum_maps_gradient",
-    "(Tensor grad, Tensor rois, int images, int height, int width, int bins_y, int bins_x, float scale,"
-    " bool deterministic) -> Tensor",
+    "(Tensor grad, Tensor rois, SymInt images, SymInt height, SymInt width, SymInt bins_y, SymInt bins_x,"
+    " float scale, bool deterministic) -> Tensor",
     rows=(
         triton.BIN_SUM_MAPS_GRADIENT,
         cpu_row(lambda grad, *_: on_cpu(grad, "grad"), _maps_gradient_cpu),
