@@ -15,7 +15,8 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _correlation_filter_gradient as gradient
-from fasttrack.ops._batching import folded, spread
+from fasttrack.ops._batching import folded
+from fasttrack.ops._correlation_filter_batching import train_rule, update_rule
 from fasttrack.ops._correlation_filter_gradient import windowed
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row, wide
@@ -237,19 +238,6 @@ def _train_meta(
     return template, features.new_empty((targets, *bins, 2) if gaussian else (targets, *bins), dtype=dtype)
 
 
-def _train_rule(op: Any, size: int, along: tuple[bool, ...], *args: Any) -> Any:
-    """``vmap``: a label for all targets of an example becomes one per target, as the examples' labels may differ."""
-    features, label, *rest = args
-    targets = features.shape[1] if along[0] else features.shape[0]
-    own = label.expand(*label.shape[:-3], targets, *label.shape[-2:])
-    return folded(0, 1, shared=(2,))(op, size, along, features, own, *rest)
-
-
-def _update_rule(op: Any, size: int, along: tuple[bool, ...], *args: Any) -> Any:
-    """``vmap``: every number on its own, whatever the axes."""
-    return op(*(spread(a, size, on) for a, on in zip(args[:4], along, strict=False)), args[4])
-
-
 def _detect_meta(
     template: Tensor, coefficients: Tensor, features: Tensor, window: Tensor | None, sigma: float, gaussian: bool
 ) -> Tensor:
@@ -273,7 +261,7 @@ TRAIN = Op(
     ),
     meta=_train_meta,
     gradient=Gradient(gradient.setup_train, gradient.train_backward),
-    batch=_train_rule,
+    batch=train_rule,
 )
 DETECT = Op(
     "correlation_filter_detect",
@@ -298,5 +286,5 @@ UPDATE = Op(
     ),
     meta=_update_meta,
     gradient=Gradient(gradient.setup_update, gradient.update_backward),
-    batch=_update_rule,
+    batch=update_rule,
 )
