@@ -21,6 +21,7 @@ __all__ = [
     "RoiIndexError",
     "ShapeError",
     "SourceError",
+    "TransformError",
     "UnknownName",
     "UnknownTracker",
     "WeightsError",
@@ -100,6 +101,26 @@ class UnknownTracker(UnknownName):
 
 class BackendUnavailable(FasttrackError, RuntimeError):
     """The backend that was asked for cannot run this call; the message gives the reason of every row."""
+
+
+class TransformError(FasttrackError, RuntimeError):
+    """A function transform of torch (``vmap``, ``grad``, ``jvp``, an export) cannot take a call; says what can be done.
+
+    Args:
+        op: name of the op.
+        transform: what was asked of it.
+        why: why it cannot.
+        hint: the way out.
+    """
+
+    exit_code = 2
+
+    def __init__(self, op: str, transform: str, why: str, hint: str) -> None:
+        self.op, self.transform, self.why, self.hint = op, transform, why, hint
+        super().__init__(f"{op}: no {transform}: {why}; {hint}")
+
+    def __reduce__(self) -> tuple[type[TransformError], tuple[str, str, str, str]]:
+        return type(self), (self.op, self.transform, self.why, self.hint)
 
 
 class SourceError(FasttrackError, OSError):

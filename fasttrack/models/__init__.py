@@ -15,6 +15,7 @@ from fasttrack.models.location_specific import LocationSpecificConfig, LocationS
 from fasttrack.models.online_classifier import ClassifierConfig, OnlineClassifier, SampleMemory
 from fasttrack.models.pooled_head import PooledHead
 from fasttrack.models.pooled_samples import PooledSamples
+from fasttrack.models.response_modules import FusedResponse, RidgeResponse
 from fasttrack.models.ridge_locator import RidgeConfig, RidgeLocator
 from fasttrack.models.scale_filter import ScaleFilter, ScaleFilterConfig
 from fasttrack.models.window_filter import WindowFilter
@@ -32,6 +33,7 @@ __all__ = [
     "Fit",
     "FusedConfig",
     "FusedRegressor",
+    "FusedResponse",
     "HeadFile",
     "IoUNet",
     "LocationNetwork",
@@ -44,6 +46,7 @@ __all__ = [
     "RegressorConfig",
     "RidgeConfig",
     "RidgeLocator",
+    "RidgeResponse",
     "SampleMemory",
     "ScaleFilter",
     "ScaleFilterConfig",

@@ -13,6 +13,7 @@ from fasttrack.errors import RangeError
 from fasttrack.models.base import Fit
 from fasttrack.nn import FocalRegressionLoss, ShrinkageLoss, SquareLoss
 from fasttrack.ops.conv_problem import RegressionLoss
+from fasttrack.ops.conv_regression import composed
 
 __all__ = ["LOSSES", "FusedConfig", "FusedRegressor", "learn"]
 
@@ -91,6 +92,21 @@ class FusedRegressor:
         """(H′, W′) with H′ = H − kh + 1, W′ = W − kw + 1."""
         fusion = self.fusion(self.config.fit_lr)
         return spectra.response(self._weight, None, self._reduction, fusion=fusion)
+
+    def composed(self) -> Tensor:
+        """The one kernel (C, kh, kw) on maps as they come that does all of it: s_i·A_iᵀ Σ_r m[i][r]·w_r, map by map.
+
+        Raises:
+            RangeError: not fitted.
+        """
+        if self._weight.numel() == 0:
+            raise RangeError("FusedRegressor", "self", "fitted (call fit on the first frame)", "not fitted")
+        parts = zip(self._reduction.split(self.sizes, 1), self.config.mixing, strict=True)
+        kernels = [
+            composed(sum((share * w for share, w in zip(shares, self._weight, strict=True)), torch.zeros(())), matrix)
+            for matrix, shares in parts
+        ]
+        return torch.cat(kernels) * self._gain
 
     def fusion(self, rates: tuple[float, ...]) -> ops.Fusion:
         """What the regressors read, with these rates per map, as factors of the first."""

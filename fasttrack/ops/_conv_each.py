@@ -10,12 +10,13 @@ from torch import Tensor
 
 from fasttrack import dispatch
 from fasttrack.dispatch import Row
+from fasttrack.ops._batching import folded
 from fasttrack.ops._op import Gradient, Op
 
 __all__ = ["per_map"]
 
 
-def per_map(forward: Op, weight_gradient: Op, features_gradient: Op) -> Op:
+def per_map(forward: Op, weight_gradient: Op, features_gradient: Op) -> tuple[Op, Op, Op]:
     """R[b] = X[b] ⋆ w[b] + bias[b], with the backends of the three ops of a shared kernel.
 
     Args:
@@ -24,7 +25,7 @@ def per_map(forward: Op, weight_gradient: Op, features_gradient: Op) -> Op:
         features_gradient: (grad, weight, H, W) → (B, C, H, W).
 
     Returns:
-        The op of (features, weights (B, C, kh, kw), biases (B,) or None) → (B, H′, W′).
+        The op of (features, weights (B, C, kh, kw), biases (B,) or None) → (B, H′, W′), and the two of its gradients.
     """
     respond = Op(
         "conv_regression_each",
@@ -32,20 +33,23 @@ def per_map(forward: Op, weight_gradient: Op, features_gradient: Op) -> Op:
         rows=_looped(forward, _forward),
         meta=_forward_meta,
         gradient=Gradient(_save, lambda ctx, grad: _forward_backward(ctx, grad)),
+        batch=folded(0, 1, 2),
     )
     to_weight = Op(
         "conv_regression_each_weight_gradient",
-        "(Tensor features, Tensor grad, int kh, int kw) -> Tensor",
+        "(Tensor features, Tensor grad, SymInt kh, SymInt kw) -> Tensor",
         rows=_looped(weight_gradient, _weight_gradient),
         meta=_weight_gradient_meta,
         gradient=Gradient(_save, lambda ctx, u: _weight_gradient_backward(ctx, u)),
+        batch=folded(0, 1),
     )
     to_features = Op(
         "conv_regression_each_features_gradient",
-        "(Tensor grad, Tensor weight, int height, int width) -> Tensor",
+        "(Tensor grad, Tensor weight, SymInt height, SymInt width) -> Tensor",
         rows=_looped(features_gradient, _features_gradient),
         meta=_features_gradient_meta,
         gradient=Gradient(_save, lambda ctx, u: _features_gradient_backward(ctx, u)),
+        batch=folded(0, 1),
     )
 
     # The same trilinear form as for a shared kernel, once per map.
@@ -67,7 +71,7 @@ def per_map(forward: Op, weight_gradient: Op, features_gradient: Op) -> Op:
         to_kernel = to_weight(u, grad, *weight.shape[2:]) if needs[1] else None
         return respond(u, weight, None) if needs[0] else None, to_kernel, None, None
 
-    return respond
+    return respond, to_weight, to_features
 
 
 def _looped(op: Op, loop: Callable[..., Tensor]) -> tuple[Row, ...]:

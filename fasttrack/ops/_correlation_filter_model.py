@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops._transforms import only_mapped
 
 __all__ = [
     "CorrelationFilter",
@@ -61,6 +62,8 @@ def needs_gradient(*tensors: Tensor) -> bool:
         for t in tensors:  # a generator takes longer than what it asks for
             if t.requires_grad:
                 return True
+        # A mapped tensor does not say so.
+        return not (torch.compiler.is_compiling() or only_mapped())
     return False
 
 

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _correlation_filter_gradient as gradient
+from fasttrack.ops._batching import folded
+from fasttrack.ops._correlation_filter_batching import train_rule, update_rule
 from fasttrack.ops._correlation_filter_gradient import windowed
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row, wide
@@ -259,6 +261,7 @@ TRAIN = Op(
     ),
     meta=_train_meta,
     gradient=Gradient(gradient.setup_train, gradient.train_backward),
+    batch=train_rule,
 )
 DETECT = Op(
     "correlation_filter_detect",
@@ -270,6 +273,7 @@ DETECT = Op(
     ),
     meta=_detect_meta,
     gradient=Gradient(gradient.setup_detect, gradient.detect_backward),
+    batch=folded(0, 1, 2, shared=(3,)),
 )
 UPDATE = Op(
     "correlation_filter_update",
@@ -282,4 +286,5 @@ UPDATE = Op(
     ),
     meta=_update_meta,
     gradient=Gradient(gradient.setup_update, gradient.update_backward),
+    batch=update_rule,
 )

@@ -13,6 +13,7 @@ from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _correlation_filter_rows as rows
 from fasttrack.ops._autocast import promoted
+from fasttrack.ops._batching import refused
 from fasttrack.ops._correlation_filter_model import (
     CorrelationFilter,
     check_label,
@@ -175,4 +176,5 @@ LEARN = Op(
         reference_row(_on("reference")),
     ),
     meta=lambda *_: None,
+    batch=refused("call cf_train and cf_update, which return new filters"),
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _correlation_filter_rows as rows
+from fasttrack.ops._batching import refused
 from fasttrack.ops._correlation_filter_update import LEARN as CF_LEARN
 from fasttrack.ops._op import Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row
@@ -196,4 +197,5 @@ LEARN = Op(
         reference_row(_learn_on("reference")),
     ),
     meta=lambda *_: None,
+    batch=refused("call grey, cf_train and cf_update, which return new tensors"),
 )

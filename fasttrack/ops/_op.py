@@ -1,8 +1,9 @@
 """The life of a call: from the public function to a launcher, eagerly or under ``torch.compile``.
 
 Eager calls go straight to the launcher that ``dispatch`` picks; ``autograd.Function`` comes in only when a
-gradient is asked for. Under ``torch.compile``, tracing and function transforms the same call goes through
-``torch.ops.fasttrack.<name>``, which has a fake implementation and the same backward.
+gradient is asked for. Under ``torch.compile`` and tracing the same call goes through
+``torch.ops.fasttrack.<name>``, which has a fake implementation and the same backward; inside the transforms of
+``torch.func`` through the Function of ``_transforms``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from fasttrack import dispatch
 from fasttrack.dispatch import Row
 from fasttrack.ops._autocast import suspended
+from fasttrack.ops._batching import Rule
+from fasttrack.ops._transforms import forward_mode, has_tangent, mapped, only_mapped, transformed
 
 __all__ = ["Gradient", "Op"]
 
@@ -51,6 +55,7 @@ class Op:
         rows: backends, best first; the last is the reference, which runs under plain autograd.
         meta: same arguments → empty outputs of the right shape, dtype and device.
         gradient: backward of the kernels; None where only the reference can be differentiated.
+        batch: rule of ``torch.func.vmap``; None runs the examples one by one.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Op:
         rows: tuple[Row, ...],
         meta: Callable[..., Any],
         gradient: Gradient | None = None,
+        batch: Rule | None = None,
     ) -> None:
         if gradient is not None:
             gradient = replace(gradient, setup=_noting(gradient.setup), backward=_held_to(gradient.backward))
@@ -78,14 +84,20 @@ class Op:
                 row.backend: _function_class(name, row, gradient) if make is None else make(name, row) for row in rows
             }
         self.overload = getattr(torch.ops.fasttrack, name).default
+        torch.library.register_vmap(f"fasttrack::{name}", mapped(self, batch), lib=_LIBRARY)
+        self._transformed = transformed(self, batch)
 
     def _launch(self, *args: Any) -> Any:
         return dispatch.choose(self.name, args).run(*args)
 
     def __call__(self, *args: Any, backend: str | None = None) -> Any:
         """Run the op; ``backend`` is the explicit choice, None the automatic one."""
-        if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+        if torch.compiler.is_compiling():
             return self._traced(args, backend)
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return self._through_transforms(args, backend)
+        if forward_ad._current_level >= 0 and has_tangent(args):
+            return forward_mode(self, args, backend)
         # One walk, without generators: they would be a good part of a small kernel's call.
         differentiate = False
         for a in args:
@@ -114,6 +126,15 @@ class Op:
             return self._functions[row.backend].apply(*args)
         with dispatch.use_backend(backend):
             return self._functions[row.backend].apply(*args)
+
+    def _through_transforms(self, args: tuple[Any, ...], backend: str | None) -> Any:
+        # Of what torch.library registers, only the rule of vmap works inside transforms; ops that write need no more.
+        plain = self.overload._schema.is_mutable or (only_mapped() and forward_ad._current_level < 0)
+        run = self.overload if plain else self._transformed.apply
+        if backend is None:
+            return run(*args)
+        with dispatch.use_backend(backend):
+            return run(*args)
 
     def _traced(self, args: tuple[Any, ...], backend: str | None) -> Any:
         if backend is None:

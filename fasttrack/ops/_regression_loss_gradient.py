@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fasttrack.dispatch import Row
+from fasttrack.ops._batching import spread
 from fasttrack.spec.regression_loss import curvature_at, gradient_at, value_at
 
-__all__ = ["backward", "function", "scaled", "setup", "wide_dtype"]
+__all__ = ["backward", "function", "rule", "scaled", "setup", "wide_dtype"]
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -58,6 +60,35 @@ def function(name: str, row: Row) -> Any:
 
     members = {"forward": staticmethod(forward), "backward": staticmethod(lean_backward)}
     return type(f"{name}_{row.backend}", (torch.autograd.Function,), members)
+
+
+def rule(
+    op: Any,
+    size: int,
+    along: tuple[bool, ...],
+    prediction: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    form: str,
+    a: float,
+    c: float,
+    reduction: str,
+) -> tuple[Tensor, Tensor]:
+    """``vmap``: the positions of all examples in one pass, and the sum of each example's own."""
+    dtype, wide = prediction.dtype, wide_dtype(prediction.dtype)
+    tensors = [
+        None if t is None else spread(t, size, on).to(dtype if reduction == "none" else wide)
+        for t, on in zip((prediction, target, weight), along[:3], strict=True)
+    ]
+    value, grad = op(*tensors, form, a, c, "none")
+    if reduction == "none":
+        return value, grad
+    share = 1.0
+    if reduction == "mean":
+        count = prod(prediction.shape[1:] if along[0] else prediction.shape)
+        share = 1 / count if count else float("nan")  # the mean of nothing is 0/0, as in torch
+    total = value.unsqueeze(-1).flatten(1).sum(1, dtype=torch.float64) * share
+    return total.to(dtype), (grad * share).to(dtype)
 
 
 def _differentiable_backward(

@@ -12,6 +12,7 @@ from fasttrack import native
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _conv_triton as triton
 from fasttrack.ops._autocast import promoted
+from fasttrack.ops._conv_batching import response_rule, to_features_rule, to_weight_rule
 from fasttrack.ops._conv_each import per_map
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, reference_row, triton_row, wide
@@ -69,17 +70,17 @@ def conv_regression(
             check.same_dtype(op, name, value, "features", features)
             check.same_device(op, name, value, "features", features)
     each = weight.dim() == 4
-    if each and (features.dim() != 4 or len(weight) != len(features)):
+    if each and (features.dim() != 4 or weight.shape[0] != features.shape[0]):
         wanted = f"(D, kh, kw), or (B, D, kh, kw) with features (B, C, H, W), here {tuple(features.shape)}"
         check.shape_error(op, "weight", wanted, weight)
     if reduction is not None:
         check_reduction(op, reduction, weight, features.shape[-3])
         weight = composed(weight, reduction)
     check_kernel(op, features, weight)
-    if bias is not None and bias.shape != ((len(weight),) if each else (1,)):
-        check.shape_error(op, "bias", f"({len(weight)},), one per map" if each else "(1,)", bias)
+    if bias is not None and bias.shape != ((weight.shape[0],) if each else (1,)):
+        check.shape_error(op, "bias", f"({weight.shape[0]},), one per map" if each else "(1,)", bias)
     batched = features if features.dim() == 4 else features.unsqueeze(0)
-    response: Tensor = (_EACH if each else _FORWARD)(batched, weight, bias, backend=backend)
+    response: Tensor = (_EACH[0] if each else _FORWARD)(batched, weight, bias, backend=backend)
     return response if features.dim() == 4 else response.squeeze(0)
 
 
@@ -94,7 +95,7 @@ def composed(weight: Tensor, reduction: Tensor) -> Tensor:
 def check_reduction(op: str, reduction: Tensor, weight: Tensor, channels: int) -> None:
     """``reduction`` must lead from ``channels`` of a map to those of ``weight`` (…, D, kh, kw)."""
     reduced = weight.shape[-3]
-    wanted = [(reduced, channels), (len(weight), reduced, channels)][: 1 + (weight.dim() == 4)]
+    wanted = [(reduced, channels), (weight.shape[0], reduced, channels)][: 1 + (weight.dim() == 4)]
     if tuple(reduction.shape) not in wanted or 0 in reduction.shape:
         sizes = " or ".join(map(str, wanted))
         check.shape_error(op, "reduction", f"{sizes}: D of weight, at least 1, and C of features", reduction)
@@ -256,10 +257,11 @@ _FORWARD = Op(
     ),
     meta=_forward_meta,
     gradient=Gradient(_save, _forward_backward),
+    batch=response_rule(lambda: _EACH[0]),
 )
 _WEIGHT_GRADIENT = Op(
     "conv_regression_weight_gradient",
-    "(Tensor features, Tensor grad, int kh, int kw) -> Tensor",
+    "(Tensor features, Tensor grad, SymInt kh, SymInt kw) -> Tensor",
     rows=(
         triton_row(triton.why_not, triton.weight_gradient),
         cpu_row(_cpu_why_not, _weight_gradient_cpu),
@@ -267,10 +269,11 @@ _WEIGHT_GRADIENT = Op(
     ),
     meta=_weight_gradient_meta,
     gradient=Gradient(_save, _weight_gradient_backward),
+    batch=to_weight_rule(lambda: _EACH[1]),
 )
 _FEATURES_GRADIENT = Op(
     "conv_regression_features_gradient",
-    "(Tensor grad, Tensor weight, int height, int width) -> Tensor",
+    "(Tensor grad, Tensor weight, SymInt height, SymInt width) -> Tensor",
     rows=(
         triton_row(triton.why_not, triton.features_gradient),
         cpu_row(_cpu_why_not, _features_gradient_cpu),
@@ -278,5 +281,6 @@ _FEATURES_GRADIENT = Op(
     ),
     meta=_features_gradient_meta,
     gradient=Gradient(_save, _features_gradient_backward),
+    batch=to_features_rule(lambda: _EACH[2]),
 )
-_EACH = per_map(_FORWARD, _WEIGHT_GRADIENT, _FEATURES_GRADIENT)
+_EACH: tuple[Op, Op, Op] = per_map(_FORWARD, _WEIGHT_GRADIENT, _FEATURES_GRADIENT)

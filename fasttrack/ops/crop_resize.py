@@ -13,6 +13,7 @@ from torch import Tensor
 from fasttrack import native
 from fasttrack.errors import ArgumentError, RangeError, ShapeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops._batching import folded, refused
 from fasttrack.ops._op import Op
 from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import crop_resize as spec
@@ -110,7 +111,7 @@ def _check_out(out: Tensor, shape: tuple[int, int, int, int], frame: Tensor, box
     check.same_device(op, "out", out, "frame", frame)
     if out.requires_grad:
         raise ArgumentError(op, "out", "a tensor that asks for no gradient", "requires_grad=True")
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
         return
     storages = {t.untyped_storage().data_ptr() for t in (frame, boxes)}
     if out.numel() > 0 and out.untyped_storage().data_ptr() in storages:
@@ -281,6 +282,7 @@ _OP = Op(
     " float[] offset) -> Tensor",
     rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
+    batch=folded(1, shared=(0,)),
 )
 _INTO = Op(
     "crop_resize_into",
@@ -291,4 +293,5 @@ _INTO = Op(
         reference_row(_reference_into),
     ),
     meta=lambda *_: None,
+    batch=refused("call crop_resize without out="),
 )

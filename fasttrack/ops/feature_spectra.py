@@ -11,6 +11,7 @@ from fasttrack import dispatch, native
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
+from fasttrack.ops._transforms import refuse_inside
 from fasttrack.ops.conv_regression import aligned, check_kernel, check_reduction, composed, conv_regression, tile_of
 from fasttrack.spec._conv_fusion import Fusion
 
@@ -38,6 +39,7 @@ class FeatureSpectra:
 
     def __init__(self, features: Tensor, kernel_size: tuple[int, int]) -> None:
         check.tensor("FeatureSpectra", "features", features, dims=(3,), dtypes=FLOATS, layout="(C, H, W)")
+        refuse_inside("FeatureSpectra", "call conv_regression, which is a function of its tensors")
         self.features = features.detach().contiguous()
         self.kernel_size = (int(kernel_size[0]), int(kernel_size[1]))
         kernel_like = features.new_empty((features.shape[0], *self.kernel_size))

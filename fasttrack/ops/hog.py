@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fasttrack import native
+from fasttrack.ops._batching import folded
 from fasttrack.ops._cells import check_cells, cpu_why_not, empty_cells, gpu_why_not, run_cpu
 from fasttrack.ops._op import Op
 from fasttrack.ops._rows import cpu_row, reference_row, triton_row
@@ -76,4 +77,5 @@ _OP = Op(
     "(Tensor patches, int cell_size) -> Tensor",
     rows=(triton_row(gpu_why_not, _triton), cpu_row(cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
+    batch=folded(0),
 )

@@ -12,6 +12,7 @@ from torch.nn import functional
 from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops._batching import folded
 from fasttrack.ops._blocks import in_blocks
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row, wide
@@ -239,6 +240,7 @@ _LRN = Op(
     rows=(triton_row(_gpu_why_not, _triton), cpu_row(_why_not, _cpu), reference_row(_reference_lrn)),
     meta=_meta,
     gradient=Gradient(_setup, _lrn_backward),
+    batch=folded(0),
 )
 _FUSED = Op(
     "relu_lrn_maxpool",
@@ -246,4 +248,5 @@ _FUSED = Op(
     rows=(triton_row(_gpu_why_not, _triton), cpu_row(_why_not, _cpu), reference_row(_reference_fused)),
     meta=_meta,
     gradient=Gradient(_setup, _fused_backward),
+    batch=folded(0),
 )

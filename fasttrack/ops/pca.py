@@ -11,6 +11,7 @@ from torch.nn import functional
 from fasttrack import native
 from fasttrack.errors import DtypeError, RangeError
 from fasttrack.ops import _checks as check
+from fasttrack.ops._batching import folded
 from fasttrack.ops._blocks import in_blocks
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row, wide
@@ -252,4 +253,5 @@ _APPLY = Op(
     ),
     meta=_apply_meta,
     gradient=Gradient(_apply_setup, _apply_backward),
+    batch=folded(0, shared=(1, 2)),
 )

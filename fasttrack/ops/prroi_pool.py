@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
+from fasttrack.ops import _prroi_batching as batching
 from fasttrack.ops import _prroi_pool_cuda as cuda
 from fasttrack.ops import _prroi_pool_torch as formulas
 from fasttrack.ops import _prroi_triton as triton
@@ -246,10 +247,11 @@ _FORWARD = Op(
     ),
     meta=_forward_meta,
     gradient=Gradient(_forward_setup, _forward_backward),
+    batch=batching.pool_rule,
 )
 _FEATURES_GRADIENT = Op(
     "prroi_pool_features_gradient",
-    "(Tensor grad, Tensor rois, int images, int height, int width, float scale, bool deterministic) -> Tensor",
+    "(Tensor grad, Tensor rois, SymInt images, SymInt height, SymInt width, float scale, bool deterministic) -> Tensor",
     rows=(
         cuda.FEATURES_GRADIENT,
         triton.FEATURES_GRADIENT,
@@ -258,6 +260,7 @@ _FEATURES_GRADIENT = Op(
     ),
     meta=_features_gradient_meta,
     gradient=Gradient(_features_gradient_setup, _features_gradient_backward),
+    batch=batching.pooled_gradient_rule,
 )
 # No gradient of its own: where one is asked for, the reference runs, which autograd differentiates.
 _ROIS_GRADIENT = Op(
@@ -270,4 +273,5 @@ _ROIS_GRADIENT = Op(
         reference_row(formulas.rois_gradient),
     ),
     meta=_rois_gradient_meta,
+    batch=batching.rois_gradient_rule,
 )

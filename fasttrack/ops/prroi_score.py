@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
+from fasttrack.ops import _prroi_batching as batching
 from fasttrack.ops import _prroi_pool_torch as formulas
 from fasttrack.ops import _prroi_triton as triton
 from fasttrack.ops._autocast import promoted
@@ -231,11 +232,12 @@ _SUM = Op(
     ),
     meta=lambda maps, rois, *_: maps.new_empty((rois.shape[0],)),
     gradient=Gradient(_sum_setup, _sum_backward),
+    batch=batching.sum_rule,
 )
 _MAPS_GRADIENT = Op(
     "prroi_bin_sum_maps_gradient",
-    "(Tensor grad, Tensor rois, int images, int height, int width, int bins_y, int bins_x, float scale,"
-    " bool deterministic) -> Tensor",
+    "(Tensor grad, Tensor rois, SymInt images, SymInt height, SymInt width, SymInt bins_y, SymInt bins_x,"
+    " float scale, bool deterministic) -> Tensor",
     rows=(
         triton.BIN_SUM_MAPS_GRADIENT,
         cpu_row(lambda grad, *_: on_cpu(grad, "grad"), _maps_gradient_cpu),
@@ -243,6 +245,7 @@ _MAPS_GRADIENT = Op(
     ),
     meta=lambda grad, rois, *sizes: grad.new_empty(sizes[:5]),
     gradient=Gradient(_maps_gradient_setup, _maps_gradient_backward),
+    batch=batching.maps_gradient_rule,
 )
 # No gradient of its own: where one is asked for, the reference runs, which autograd differentiates.
 _ROIS_GRADIENT = Op(
@@ -254,4 +257,5 @@ _ROIS_GRADIENT = Op(
         reference_row(formulas.rois_gradient_of_sum),
     ),
     meta=lambda maps, grad, rois, scale: torch.empty_like(rois, memory_format=torch.contiguous_format),
+    batch=batching.rois_gradient_rule,
 )

@@ -11,7 +11,7 @@ from fasttrack import gpu, native
 from fasttrack.ops import _checks as check
 from fasttrack.ops._autocast import promoted
 from fasttrack.ops._op import Gradient, Op
-from fasttrack.ops._regression_loss_gradient import backward, function, scaled, setup, wide_dtype
+from fasttrack.ops._regression_loss_gradient import backward, function, rule, scaled, setup, wide_dtype
 from fasttrack.ops._rows import cpu_row, cuda_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec.regression_loss import FORMS, gradient_at, reduce, value_at
 
@@ -288,4 +288,5 @@ _OP = Op(
     ),
     meta=_meta,
     gradient=Gradient(setup, backward, function),
+    batch=rule,
 )

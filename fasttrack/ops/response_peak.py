@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fasttrack import native
 from fasttrack.ops import _checks as check
+from fasttrack.ops._batching import folded
 from fasttrack.ops._op import Op
 from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
 from fasttrack.spec import response_peak as spec
@@ -119,4 +120,5 @@ _OP = Op(
     "(Tensor maps) -> Tensor",
     rows=(triton_row(_gpu_why_not, _triton), cpu_row(_cpu_why_not, _cpu), reference_row(_reference)),
     meta=_meta,
+    batch=folded(0),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from fasttrack.ops import _ridge_gradient as gradient
 from fasttrack.ops import _ridge_rows as rows
 from fasttrack.ops import _ridge_triton as triton
 from fasttrack.ops._autocast import promoted
+from fasttrack.ops._batching import folded
 from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._ridge_rows import Solution
 from fasttrack.ops._rows import cpu_row, on_cpu, reference_row, triton_row, wide
@@ -57,7 +59,7 @@ def ridge_solve(
         check.shape_error(op, "X", "(…, N, D)", X)
     X, y = promoted(X, y)
     lams = _check_targets(op, X, y, lam, "X")
-    systems = X.reshape(X.shape[:-2].numel(), *X.shape[-2:])
+    systems = X.reshape(prod(X.shape[:-2]), *X.shape[-2:])
     targets = _columns(X, y)
     w = _SOLVE(systems, targets, lams, bool(refine), _keep(X, y, lams), backend=backend)[0]
     return _shaped(w, X, y)
@@ -100,7 +102,7 @@ def ridge_linear(
     check.same_dtype(op, "W", W, "P", P)
     check.same_device(op, "W", W, "P", P)
     lams = _check_targets(op, P, y, lam, "P")
-    inputs = P.reshape(P.shape[:-2].numel(), *P.shape[-2:])
+    inputs = P.reshape(prod(P.shape[:-2]), *P.shape[-2:])
     w = _LINEAR(inputs, W, _columns(P, y), lams, bool(refine), _keep(P, W, y, lams), backend=backend)[0]
     return _shaped(w, P, y)
 
@@ -115,18 +117,18 @@ def _check_targets(op: str, X: Tensor, y: Tensor, lam: float | Tensor, name: str
     batch = X.shape[:-2]
     if not isinstance(lam, Tensor):
         check.number(op, "lam", lam, low=0.0, low_open=True)
-        return torch.full((batch.numel(),), float(lam), dtype=torch.float64, device=X.device)
+        return torch.full((prod(batch),), float(lam), dtype=torch.float64, device=X.device)
     check.tensor(op, "lam", lam)
     if lam.dim() != 0 and lam.shape != batch:
         check.shape_error(op, "lam", f"a number, or of shape () or {tuple(batch)}", lam)
     check.same_device(op, "lam", lam, name, X)
-    return lam.double().expand(batch).reshape(batch.numel())
+    return lam.double().expand(batch).reshape(prod(batch))
 
 
 def _columns(X: Tensor, y: Tensor) -> Tensor:
     """``y`` as (B, N, M)."""
     targets = y.unsqueeze(-1) if y.dim() < X.dim() else y
-    return targets.reshape(X.shape[:-2].numel(), *targets.shape[-2:])
+    return targets.reshape(prod(X.shape[:-2]), *targets.shape[-2:])
 
 
 def _shaped(w: Tensor, X: Tensor, y: Tensor) -> Tensor:
@@ -177,6 +179,7 @@ _ADJOINT = Op(
         reference_row(rows.adjoint_reference),
     ),
     meta=rows.adjoint_meta,
+    batch=folded(0, 1, 2, 3, 4, 5),
 )
 _SOLVE = Op(
     "ridge_solve",
@@ -188,6 +191,7 @@ _SOLVE = Op(
     ),
     meta=_solve_meta,
     gradient=Gradient(gradient.save_solve, gradient.solve_gradient(_ADJOINT)),
+    batch=folded(0, 1, 2),
 )
 _LINEAR = Op(
     "ridge_linear",
@@ -200,4 +204,5 @@ _LINEAR = Op(
     ),
     meta=_linear_meta,
     gradient=Gradient(gradient.save_linear, gradient.linear_gradient(_ADJOINT)),
+    batch=folded(0, 2, 3, shared=(1,)),
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 from fasttrack.errors import ArgumentError, ShapeError
 from fasttrack.vision.architectures import InputConvention
 from fasttrack.vision.features.base import check_patches
+from fasttrack.vision.features.network_module import NetworkModule
 from fasttrack.vision.features.networks import Tap, network
 from fasttrack.vision.weights import Weights, find_weights, load_weights
 
@@ -120,6 +121,10 @@ class Backbone:
         # Made outside inference mode: autograd may keep features, which it refuses for inference tensors.
         with torch.no_grad():
             return tuple(torch.cat(maps) if len(maps) > 1 else maps[0].clone() for maps in zip(*parts, strict=True))
+
+    def module(self) -> NetworkModule:
+        """The same as a module, with weights as buffers; without inference mode and ``max_batch_px``."""
+        return NetworkModule(self._network, self._layers, self.outputs, (self._gain, self._offset), self.relu)
 
     def cells(self, side_px: int) -> tuple[int, ...]:
         """Cells along one side of every output, for patches of so many px."""

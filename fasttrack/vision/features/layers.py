@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from fasttrack.errors import RangeError
 from fasttrack.vision.features.backbone import Backbone
 from fasttrack.vision.features.base import check_patches
+from fasttrack.vision.features.network_module import StackModule
 from fasttrack.vision.features.networks import Tap
 
 __all__ = ["LayerStack"]
@@ -67,11 +68,22 @@ class LayerStack:
         out = patches.new_empty((len(patches), self.channels, rows, columns))
         with torch.no_grad():
             for part, x, tap in zip(out.split(self.sizes, 1), self._backbone(patches), self.taps, strict=True):
-                placed = self._placed(x, tap, rows, columns)
-                if self.side > 1:
-                    placed = F.unfold(placed, self.side, padding=self.side // 2).view(part.shape)
-                part.copy_(placed)
+                part.copy_(self._neighbours(self._placed(x, tap, rows, columns)))
         return out
+
+    def module(self) -> StackModule:
+        """The same as a module, for export and ``torch.compile``."""
+        return StackModule(self._backbone.module(), self._stacked, self.stride)
+
+    def _stacked(self, maps: Sequence[Tensor], rows: int, columns: int) -> Tensor:
+        pairs = zip(maps, self.taps, strict=True)
+        return torch.cat([self._neighbours(self._placed(x, tap, rows, columns)) for x, tap in pairs], 1)
+
+    def _neighbours(self, placed: Tensor) -> Tensor:
+        if self.side == 1:
+            return placed
+        spread = F.unfold(placed, self.side, padding=self.side // 2)
+        return spread.view(placed.shape[0], -1, *placed.shape[2:])
 
     def _placed(self, x: Tensor, tap: Tap, rows: int, columns: int) -> Tensor:
         block = self.stride // tap.stride
@@ -84,10 +96,16 @@ class LayerStack:
         return down.to(x.device) @ (x.contiguous() @ across.to(x.device).T)
 
     def _step(self, tap: Tap, cells: int, wanted: int) -> Tensor:
-        """(wanted, cells) weights of linear interpolation; beyond the outermost centres the outermost cell."""
+        if torch.compiler.is_compiling():  # what a trace makes must not be kept
+            return _interpolation(tap, cells, wanted, self.stride)
         key = tap, cells, wanted
         if key not in self._steps:
-            places_px = (torch.arange(wanted) + 0.5) * self.stride - tap.offset_px
-            at = (places_px / tap.stride - 0.5).clamp(0, cells - 1)
-            self._steps[key] = (1 - (at[:, None] - torch.arange(cells)).abs()).clamp(min=0)
+            self._steps[key] = _interpolation(tap, cells, wanted, self.stride)
         return self._steps[key]
+
+
+def _interpolation(tap: Tap, cells: int, wanted: int, stride: int) -> Tensor:
+    """(wanted, cells) weights of linear interpolation; beyond the outermost centres the outermost cell."""
+    places_px = (torch.arange(wanted) + 0.5) * stride - tap.offset_px
+    at = (places_px / tap.stride - 0.5).clamp(0, cells - 1)
+    return (1 - (at[:, None] - torch.arange(cells)).abs()).clamp(min=0)
