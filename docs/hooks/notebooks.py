@@ -1,0 +1,61 @@
+"""Notebooks as pages: run when the site is built, then written as Markdown in the theme's own style."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# `mkdocs serve` builds after every change of any page: what has not changed is not run again.
+_DONE: dict[tuple[str, bytes], tuple[str, dict[str, bytes]]] = {}
+
+
+def on_files(files: Files, config: Any, **_: Any) -> Files:
+    """Put a page beside every notebook, and its pictures (called by MkDocs)."""
+    for file in [f for f in files if f.src_uri.endswith(".ipynb")]:
+        source = Path(file.abs_src_path)
+        key = (file.src_uri, source.read_bytes())
+        if key not in _DONE:
+            _DONE[key] = as_markdown(executed(source), source.stem)
+        markdown, pictures = _DONE[key]
+        page = file.src_uri.removesuffix("ipynb") + "md"
+        files.append(File.generated(config, page, content=markdown))
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"{page.rpartition('/')[0]}/{name}", content=content))
+    return files
+
+
+def executed(path: Path, timeout_s: int = 120) -> Any:
+    """The notebook with the outputs of a run in a kernel of its own; an error in a cell is raised."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=timeout_s, resources={"metadata": {"path": str(path.parent)}}).execute()
+    return notebook
+
+
+def as_markdown(notebook: Any, stem: str) -> tuple[str, dict[str, bytes]]:
+    """Markdown of a notebook that was run, and the pictures it shows by file name."""
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"{stem}-{number}-{len(pictures)}.png"
+                pictures[name] = base64.b64decode(data["image/png"])
+                parts.append(f"![Output of the cell above]({name})")
+            else:
+                text = output["text"] if output.output_type == "stream" else data.get("text/plain", "")
+                parts.append(f"```text\n{_ANSI.sub('', text).rstrip()}\n```")
+    link = f"[Download this notebook]({stem}.ipynb){{ .notebook-source }}"
+    return "\n\n".join([*parts, link]), pictures
