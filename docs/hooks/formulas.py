@@ -18,9 +18,15 @@ def rewritten(docstring: str) -> str:
     for k, paragraph in enumerate(paragraphs[1:], start=1):
         if _FORMULA.match(paragraph):
             paragraphs[k] = f"```text\n{paragraph}\n```"
-        elif "`" not in paragraph:
-            paragraphs[k] = paragraph.replace("][", "]\\[")  # m[i][r] is no link
+        else:
+            paragraphs[k] = _outside_code(paragraph)
     return _NOTE.sub(r"**\1.** ", "\n\n".join(paragraphs))
+
+
+def _outside_code(paragraph: str) -> str:
+    """``m[i][r]`` outside of backticks would be read as a link."""
+    pieces = re.split(r"(`+[^`]*`+)", paragraph)
+    return "".join(piece if piece.startswith("`") else piece.replace("][", "]\\[") for piece in pieces)
 
 
 class Formulas(griffe.Extension):

@@ -1,7 +1,8 @@
 """Pages made of sections that stand elsewhere in the repository: each text has one source.
 
-A line ``<!-- include FILE.md#Heading -->`` becomes the text under that heading, to the next heading of its level, without
-the heading itself; ``<!-- include FILE.md -->`` the whole file without its title. Links are turned to where the page is.
+A line ``<!-- include FILE.md#Heading -->`` becomes the text under that heading, to the next heading of its level,
+without the heading itself; ``<!-- include FILE.md -->`` the whole file without its title. Links are turned to where the
+page is.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def section(text: str, heading: str | None, name: str) -> str:
     fenced = False
     for line in lines:
         fenced ^= line.startswith("```")
-        depth = 0 if fenced else len(line) - len(line.lstrip("#")) if line.startswith("#") else 0
+        depth = 0 if fenced else len(line) - len(line.lstrip("#"))
         title = line.lstrip("# ").strip()
         if not level:
             if depth and (title == heading or (heading is None and depth == 1)):

@@ -17,7 +17,7 @@ _DONE: dict[tuple[str, bytes], tuple[str, dict[str, bytes]]] = {}
 def on_files(files: Files, config: Any, **_: Any) -> Files:
     """Put a page beside every notebook, and its pictures (called by MkDocs)."""
     for file in [f for f in files if f.src_uri.endswith(".ipynb")]:
-        source = Path(file.abs_src_path)
+        source = Path(config.docs_dir) / file.src_uri
         key = (file.src_uri, source.read_bytes())
         if key not in _DONE:
             _DONE[key] = as_markdown(executed(source), source.stem)
@@ -34,7 +34,7 @@ def executed(path: Path, timeout_s: int = 120) -> Any:
     import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook: Any = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=timeout_s, resources={"metadata": {"path": str(path.parent)}}).execute()
     return notebook
 

@@ -58,6 +58,12 @@ def pca_fit(samples: Tensor, k: int, *, backend: str | None = None) -> PCAModel:
             that are not finite.
         ArgumentError: ``samples`` asks for a gradient.
 
+    Examples:
+        >>> points = torch.tensor([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]])  # they vary along the diagonal only
+        >>> model = pca_fit(points, 1)
+        >>> model.mean, model.variances
+        (tensor([2., 2.]), tensor([8.]))
+
     Source: Pearson 1901; Turk & Pentland 1991 (the smaller matrix); used by CRT §4.1.
     """
     op = "pca_fit"
