@@ -15,8 +15,8 @@ _NOTE = re.compile(r"^(Source|Memory): ", re.MULTILINE)
 def rewritten(docstring: str) -> str:
     """A docstring with its formulas fenced and its notes emphasised; the rest is as it was."""
     paragraphs = docstring.split("\n\n")
-    for k, paragraph in enumerate(paragraphs[1:], start=1):
-        if _FORMULA.match(paragraph):
+    for k, paragraph in enumerate(paragraphs):
+        if k > 0 and _FORMULA.match(paragraph):
             paragraphs[k] = f"```text\n{paragraph}\n```"
         else:
             paragraphs[k] = _outside_code(paragraph)

@@ -33,9 +33,11 @@ def executed(path: Path, timeout_s: int = 120) -> Any:
     """The notebook with the outputs of a run in a kernel of its own; an error in a cell is raised."""
     import nbformat
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     notebook: Any = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
-    NotebookClient(notebook, timeout=timeout_s, resources={"metadata": {"path": str(path.parent)}}).execute()
+    options = Config({"KernelManager": {"transport": "ipc"}})  # no ports
+    NotebookClient(notebook, timeout=timeout_s, kernel_name="python3", config=options).execute()
     return notebook
 
 
