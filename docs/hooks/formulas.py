@@ -8,7 +8,7 @@ from typing import Any
 import griffe
 
 # A paragraph of its own that begins as a formula does: `w = …`, `out[k, c] = …`, `linear:   …`, `Σ_frames …`.
-_FORMULA = re.compile(r"(?:\w[\ŵ]*(?:\[[^\]]*\])?|\([^()]*\)) = |\w+:\s{2,}|Σ")
+_FORMULA = re.compile(r"(?:\w[\ŵ]*(?:\[[^\]]*\])?|\([^()]*\)) = |\w+: {2,}\S|Σ")
 _NOTE = re.compile(r"^(Source|Memory): ", re.MULTILINE)
 
 
