@@ -22,7 +22,7 @@ __all__ = ["PCAModel", "pca_apply", "pca_fit"]
 class PCAModel(NamedTuple):
     """What :func:`pca_fit` learned.
 
-    Args:
+    Attributes:
         mean: (D,) of the samples.
         basis: (D, k), orthonormal columns, largest variance first; a column of zeros where nothing varies.
         variances: (k,) of the samples along the columns (unbiased, over N − 1).
