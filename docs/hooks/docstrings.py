@@ -8,21 +8,23 @@ from typing import Any
 import griffe
 
 # A paragraph of its own that begins as a formula does: `w = …`, `out[k, c] = …`, `linear:   …`, `Σ_frames …`.
-_FORMULA = re.compile(r"(?:\w[\ŵ]*(?:\[[^\]]*\])?|\([^()]*\)) = |\w+: {2,}\S|Σ")
+_FORMULA = re.compile(r"(?:\w[\w\u0302]*(?:\[[^\]]*\])?|\([^()]*\)) = |\w+: {2,}\S|Σ")
 _NOTE = re.compile(r"^(Source|Memory): ", re.MULTILINE)
 _ENTRY = re.compile(r"\n {4}(?=\S)")
 _SEVERAL = re.compile(r"(\w+(?:, \w+)+):\s+(.*)", re.DOTALL)
 
 
-def rewritten(docstring: str) -> str:
-    """A docstring with its formulas fenced and its notes emphasised; the rest is as it was."""
-    paragraphs = [_paragraph(text, first=k == 0) for k, text in enumerate(docstring.split("\n\n"))]
+def rewritten(docstring: str, returns: str | None = None) -> str:
+    """A docstring with its formulas fenced and its notes emphasised; ``returns`` is the annotation of a function."""
+    paragraphs = [_paragraph(text, k == 0, returns) for k, text in enumerate(docstring.split("\n\n"))]
     return _NOTE.sub(r"**\1.** ", "\n\n".join(paragraphs))
 
 
-def _paragraph(text: str, first: bool) -> str:
+def _paragraph(text: str, first: bool, returns: str | None) -> str:
     if text.startswith("Args:\n"):
         return _each_named(_outside_code(text))
+    if text.startswith("Returns:\n") and returns is not None:
+        return text.replace("\n    ", f"\n    {returns}: ", 1)  # else what stands before a colon is taken for the type
     if text.startswith("Raises:\n") and not re.search(r"^ {4}\w[\w, ]*: ", text, re.MULTILINE):
         return "**Raises.** " + " ".join(text.split()[1:])  # "As in …": no list of errors
     if not first and _FORMULA.match(text):
@@ -52,4 +54,5 @@ class Docstrings(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Called with every module, class, function and attribute found."""
         if obj.docstring is not None:
-            obj.docstring.value = rewritten(obj.docstring.value)
+            returns = getattr(obj, "returns", None)
+            obj.docstring.value = rewritten(obj.docstring.value, None if returns is None else str(returns))

@@ -50,6 +50,7 @@ def as_markdown(notebook: Any, stem: str) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
+        printed = ""
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "image/png" in data:
@@ -57,7 +58,8 @@ def as_markdown(notebook: Any, stem: str) -> tuple[str, dict[str, bytes]]:
                 pictures[name] = base64.b64decode(data["image/png"])
                 parts.append(f"![Output of the cell above]({name})")
             else:
-                text = output["text"] if output.output_type == "stream" else data.get("text/plain", "")
-                parts.append(f"```text\n{_ANSI.sub('', text).rstrip()}\n```")
+                printed += output["text"] if output.output_type == "stream" else data.get("text/plain", "") + "\n"
+        if printed.strip():
+            parts.append(f"```text\n{_ANSI.sub('', printed).rstrip()}\n```")
     link = f"[Download this notebook]({stem}.ipynb){{ .notebook-source }}"
     return "\n\n".join([*parts, link]), pictures
