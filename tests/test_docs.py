@@ -172,6 +172,21 @@ def test_pages_include_sections_with_their_links_turned():
         include.section(text, "D", "t")
 
 
+def test_docstrings_are_rewritten_for_the_reference():
+    pytest.importorskip("griffe", reason="the reference is read with fasttrack[docs]")
+    rewritten = hook("docstrings").rewritten
+    assert rewritten("Sum.\n\nout[k, c] = Σ x[k, c]\n\nSource: us.") == (
+        "Sum.\n\n```text\nout[k, c] = Σ x[k, c]\n```\n\n**Source.** us."
+    )
+    assert rewritten("m[i][r] of ``m[i][r]``") == "m[i]\\[r] of ``m[i][r]``"
+    assert rewritten("Args:\n    a, b: as\n        in it.\n    c: else") == (
+        "Args:\n    a: as\n        in it.\n    b: as\n        in it.\n    c: else"
+    )
+    assert rewritten("Returns:\n    The loss: a number.", "Tensor") == "Returns:\n    Tensor: The loss: a number."
+    assert rewritten("Raises:\n    As in ``f``.") == "**Raises.** As in ``f``."
+    assert rewritten("Raises:\n    ValueError: always.") == "Raises:\n    ValueError: always."
+
+
 @pytest.mark.parametrize("path", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=name_of)
 def test_notebooks_are_kept_without_outputs(path):
     import json
