@@ -67,6 +67,8 @@ def add_parser(commands: Any) -> None:
     out.add_argument("--csv", metavar="FILE", help="table, one row per frame and target")
     out.add_argument("--json", metavar="FILE", help="JSON array, valid at any time; one object a line with .jsonl")
     out.add_argument("--mot", metavar="FILE", help="MOTChallenge text (frame, id and corner 1-based)")
+    out.add_argument("--rerun", metavar="FILE", help="recording for the Rerun viewer (.rrd); needs fasttrack[rerun]")
+    out.add_argument("--fiftyone", metavar="FOLDER", help="dataset for FiftyOne (FiftyOneVideoLabelsDataset), added to")
     out.add_argument("--sheet", metavar="FILE", help="contact sheet (.png .jpg)")
     out.add_argument("--sheet-frames", type=int, default=12, metavar="N", help="frames on it (default: %(default)s)")
     out.add_argument("--response", action="store_true", help="lay the response map over the pictures of all of these")
@@ -236,12 +238,13 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _outputs(args: argparse.Namespace) -> list[str]:
-    return [path for path in (args.out, args.csv, args.json, args.mot, args.sheet) if path is not None]
+    return [path for path in (args.out, args.csv, args.json, args.mot, args.rerun, args.sheet) if path is not None]
 
 
 def _check_options(args: argparse.Namespace) -> list[str]:
     """Refuse what is wrong in itself; the outputs' paths."""
     from fasttrack.video.overlay import check_video_name
+    from fasttrack.video.rerun_sink import check_rerun
     from fasttrack.video.sheet import check_sheet_name
 
     if args.max_frames is not None and args.max_frames < 1:
@@ -256,6 +259,8 @@ def _check_options(args: argparse.Namespace) -> list[str]:
         check_video_name(args.out)
     if args.sheet is not None:
         check_sheet_name(args.sheet)
+    if args.rerun is not None:
+        check_rerun(args.rerun, "track", "--rerun")
     if args.show or args.select:
         from fasttrack.cli.window import require_window
 
@@ -264,7 +269,7 @@ def _check_options(args: argparse.Namespace) -> list[str]:
 
 
 def _sinks(args: argparse.Namespace, source: Source) -> Iterator[Sink]:
-    from fasttrack.video import CsvSink, JsonSink, MotSink, OverlaySink, SheetSink
+    from fasttrack.video import CsvSink, FiftyOneSink, JsonSink, MotSink, OverlaySink, RerunSink, SheetSink
 
     if args.csv is not None:
         yield CsvSink(args.csv)
@@ -274,6 +279,11 @@ def _sinks(args: argparse.Namespace, source: Source) -> Iterator[Sink]:
         yield MotSink(args.mot)
     if args.out is not None:
         yield OverlaySink(args.out, source.fps if args.fps is None else args.fps)
+    if args.rerun is not None:
+        yield RerunSink(args.rerun, name=_label(args.source))
+    if args.fiftyone is not None:
+        name = re.sub(r"[^\w.-]+", "_", Path(_label(args.source)).stem)
+        yield FiftyOneSink(args.fiftyone, name, source.fps if args.fps is None else args.fps)
     if args.sheet is not None:
         yield SheetSink(args.sheet, args.sheet_frames, f"{_label(args.source)}  |  {args.tracker}")
 
