@@ -75,6 +75,13 @@ def use_backend(backend: str) -> Iterator[None]:
     Raises:
         UnknownName: no such backend.
         BackendUnavailable: (from the ops) the backend cannot run a call.
+
+    Examples:
+        >>> import torch
+        >>> from fasttrack import ops
+        >>> with use_backend("reference"):
+        ...     ops.square_loss(torch.ones(2), torch.zeros(2), "sum")
+        tensor(2.)
     """
     token = _CHOSEN.set(_checked(backend))
     try:

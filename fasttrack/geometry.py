@@ -20,7 +20,17 @@ __all__ = ["Box", "Window"]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Axis-aligned box in pixels of the frame: left edge, top edge, width, height (0-based, floats)."""
+    """Axis-aligned box in pixels of the frame: left edge, top edge, width, height (0-based, floats).
+
+    Examples:
+        >>> box = Box(10, 20, 40, 30)
+        >>> box.center, box.xyxy, box.iou(Box(30, 20, 40, 30))
+        ((30.0, 35.0), (10, 20, 50, 50), 0.3333333333333333)
+        >>> Box.parse([10, 20, 0, 30])
+        Traceback (most recent call last):
+            ...
+        fasttrack.errors.BoxError: Box: box must be a box of positive width and height, got (10.0, 20.0, 0.0, 30.0)
+    """
 
     x: float
     y: float
@@ -97,6 +107,13 @@ class Window:
     The region ``[x, x + w) × [y, y + h)`` of the frame becomes a patch of ``out_w × out_h`` pixels;
     patch pixel ``(i, j)`` samples the frame at pixel-centre position
     ``x + (j + ½)·w/out_w − ½, y + (i + ½)·h/out_h − ½`` (what ``ops.crop_resize`` does).
+
+    Examples:
+        >>> window = Window.around(100, 80, w=64, h=64, out_w=32, out_h=32)  # two px of the frame per px of the patch
+        >>> window.to_frame(16, 16), window.to_patch(100, 80)
+        ((100.0, 80.0), (16.0, 16.0))
+        >>> window.cell_to_frame(0.5, 0.5, stride_px=4)  # the centre of the first cell
+        (72.0, 52.0)
     """
 
     x: float

@@ -100,7 +100,15 @@ class CorrelationFilter(nn.Module):
 
 
 class PrRoIPool2D(nn.Module):
-    """``ops.prroi_pool`` with fixed bins and scale; it has no parameters and no state."""
+    """``ops.prroi_pool`` with fixed bins and scale; it has no parameters and no state.
+
+    Examples:
+        >>> pool = PrRoIPool2D(5, 5, spatial_scale=1 / 16)
+        >>> pool(torch.rand(1, 64, 18, 18), torch.tensor([[0.0, 32.0, 32.0, 160.0, 128.0]])).shape
+        torch.Size([1, 64, 5, 5])
+        >>> pool
+        PrRoIPool2D(5, 5, spatial_scale=0.0625)
+    """
 
     def __init__(self, pooled_height: int, pooled_width: int, spatial_scale: float) -> None:
         super().__init__()
@@ -117,7 +125,13 @@ class PrRoIPool2D(nn.Module):
 
 
 class TruncatedLoss(nn.Module):
-    """``ops.truncated_loss`` with fixed threshold, label exponent and reduction (CRT eq. 3–5)."""
+    """``ops.truncated_loss`` with fixed threshold, label exponent and reduction (CRT eq. 3–5).
+
+    Examples:
+        >>> loss = TruncatedLoss(threshold=0.1, a=1.0)
+        >>> loss(torch.tensor([0.05, 0.5]), torch.zeros(2))  # the first error is easy and counts nothing
+        tensor(0.2500)
+    """
 
     def __init__(self, threshold: float = 0.1, a: float = 1.0, reduction: str = "sum") -> None:
         super().__init__()
@@ -137,7 +151,14 @@ class TruncatedLoss(nn.Module):
 
 
 class ShrinkageLoss(nn.Module):
-    """``ops.shrinkage_loss`` with fixed speed, centre, form and reduction (DSLT eq. 7, DCFST eq. 4)."""
+    """``ops.shrinkage_loss`` with fixed speed, centre, form and reduction (DSLT eq. 7, DCFST eq. 4).
+
+    Examples:
+        >>> loss = ShrinkageLoss(a=10.0, c=0.2, reduction="none")
+        >>> errors = torch.tensor([0.01, 0.2, 0.9])
+        >>> loss(errors, torch.zeros(3)) / errors**2  # what is left of the square
+        tensor([0.1301, 0.5000, 0.9991])
+    """
 
     def __init__(self, a: float = 10.0, c: float = 0.2, form: str = "modified", reduction: str = "mean") -> None:
         super().__init__()
@@ -197,7 +218,13 @@ class SquareLoss(nn.Module):
 
 
 class RidgeRegression(nn.Module):
-    """``ops.ridge_solve`` with its own λ, fixed or learnt as log λ (DCFST eq. 1)."""
+    """``ops.ridge_solve`` with its own λ, fixed or learnt as log λ (DCFST eq. 1).
+
+    Examples:
+        >>> samples = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> RidgeRegression(lam=1.0)(samples, torch.tensor([1.0, 1.0, 2.0]))
+        tensor([0.7500, 0.7500])
+    """
 
     def __init__(self, lam: float = 0.1, refine: bool = False, learn_lam: bool = False) -> None:
         super().__init__()

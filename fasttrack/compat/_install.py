@@ -113,6 +113,14 @@ def install(prroi: bool = True, pytracking: bool = True, pysot: bool = True, mmc
 
     Raises:
         ArgumentError: an argument is not True or False.
+
+    Examples:
+        >>> with install(pytracking=False, pysot=False) as installed:
+        ...     from prroi_pool import PrRoIPool2D
+        >>> installed.names[:2]
+        ('prroi_pool', 'prroi_pool.prroi_pool')
+        >>> PrRoIPool2D(5, 5, 1 / 16)
+        PrRoIPool2D(5, 5, spatial_scale=0.0625)
     """
     asked = {"prroi": prroi, "pytracking": pytracking, "pysot": pysot, "mmcv": mmcv}
     for name, value in asked.items():

@@ -142,7 +142,7 @@ def legacy_torch() -> Iterator[None]:
     the block, also after an error, everything is as it was. Blocks may be nested; the names belong to the process,
     so they are there for other threads too, until the last block ends.
 
-    Example:
+    Examples:
         >>> import torch
         >>> with legacy_torch():
         ...     spectrum = torch.rfft(torch.eye(4), 2)

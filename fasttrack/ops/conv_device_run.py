@@ -27,7 +27,7 @@ _OP = "conv_regression_problem"
 class DeviceResult(NamedTuple):
     """Where an optimisation stands, as tensors of the device: nothing has waited for them.
 
-    Args:
+    Attributes:
         weight: (D, kh, kw), D = C without a reduction; (R, D, kh, kw) with a fusion.
         bias: (1,).
         moments: (2, …), Adam's moments of the weight.

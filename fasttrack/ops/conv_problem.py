@@ -47,6 +47,16 @@ class ConvRegressionProblem:
     Raises:
         ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came.
 
+    Examples:
+        >>> from fasttrack import nn
+        >>> features, label = torch.ones(1, 4, 4), torch.ones(3, 3)  # so the kernel has 2×2 cells
+        >>> problem = ConvRegressionProblem([features], [label], nn.SquareLoss())
+        >>> problem.kernel_size
+        (2, 2)
+        >>> fitted = problem.run(torch.zeros(1, 2, 2), torch.zeros(1), steps=20, optimizer="cg")
+        >>> torch.allclose(problem.response(fitted.weight, fitted.bias), label, atol=1e-3)
+        True
+
     Source: Chen & Tao 2018 (CRT), §3 and §4 (training and updating); Lu et al. 2018 (DSLT), §3.1 and §5.1.
     """
 

@@ -58,6 +58,12 @@ def conv_regression(
     Raises:
         ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
 
+    Examples:
+        >>> features = torch.arange(9.0).view(1, 3, 3)
+        >>> conv_regression(features, torch.ones(1, 2, 2), torch.zeros(1))
+        tensor([[ 8., 12.],
+                [20., 24.]])
+
     Source: Chen & Tao 2018 (CRT), §3.1; Lu et al. 2018 (DSLT), §5.1 (reduction).
     """
     op = "conv_regression"

@@ -44,6 +44,10 @@ def fft_size(n: int) -> int:
 
     Raises:
         RangeError: n < 1.
+
+    Examples:
+        >>> fft_size(163), fft_size(60)
+        (180, 60)
     """
     if n < 1:
         raise RangeError("fft_size", "n", "an integer ≥ 1", str(n))
@@ -112,6 +116,14 @@ def cf_train(
 
     Raises:
         ShapeError, DtypeError, DeviceError, RangeError: naming the argument, what was wanted and what came.
+
+    Examples:
+        >>> label = torch.zeros(16, 16)
+        >>> label[8, 8] = 1.0
+        >>> patch = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> moved = cf_detect(cf_train(patch, label), patch.roll((2, -3), dims=(1, 2)))
+        >>> divmod(int(moved.argmax()), 16)  # the peak moved with the patch
+        (10, 5)
 
     Source: Henriques et al. 2015 (KCF), eq. 17 and 31 (a running average then also of x̂ and α̂); Bolme et al. 2010
     (MOSSE) and Danelljan et al. 2014 (DSST) for the linear filter as numerator and denominator.

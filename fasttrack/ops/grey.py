@@ -34,6 +34,11 @@ def grey(patches: Tensor, cell_size: int = 1, *, backend: str | None = None) -> 
         ShapeError, DtypeError, RangeError: naming the argument, what was wanted and what came.
         ArgumentError: ``patches`` asks for a gradient.
 
+    Examples:
+        >>> out = grey(torch.rand(2, 3, 32, 32) * 255, cell_size=4)
+        >>> out.shape, bool(out.mean(dim=(1, 2, 3)).abs().max() < 1e-5)
+        (torch.Size([2, 1, 8, 8]), True)
+
     Source: Bolme et al. 2010 (MOSSE), §3.1 (log, mean 0, norm 1; the norm here is that of deviation 1).
     """
     check_cells("grey", patches, cell_size)

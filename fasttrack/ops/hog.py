@@ -47,6 +47,10 @@ def hog(patches: Tensor, cell_size: int = 4, *, backend: str | None = None) -> T
         ShapeError, DtypeError, RangeError: naming the argument, what was wanted and what came.
         ArgumentError: ``patches`` asks for a gradient.
 
+    Examples:
+        >>> hog(torch.rand(2, 3, 64, 48)).shape  # cells of 4×4 px
+        torch.Size([2, 31, 16, 12])
+
     Source: Felzenszwalb et al. 2010, §6.2, and their published constants.
     """
     check_cells("hog", patches, cell_size)

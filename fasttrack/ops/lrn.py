@@ -52,6 +52,10 @@ def lrn(
     Raises:
         ShapeError, DtypeError, RangeError: naming the argument, what was wanted and what came.
 
+    Examples:
+        >>> lrn(torch.ones(1, 3, 1, 1), size=3, k=1.0, alpha=1.0, beta=1.0).flatten()  # 1 / (1 + its energy)
+        tensor([0.3333, 0.2500, 0.3333])
+
     Source: Krizhevsky et al. 2012, §3.3; the constants of VGG-M (Chatfield et al. 2014).
     """
     _check("lrn", x, size, k, alpha, beta)

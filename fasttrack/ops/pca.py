@@ -23,7 +23,7 @@ __all__ = ["PCAModel", "pca_apply", "pca_fit"]
 class PCAModel(NamedTuple):
     """What :func:`pca_fit` learned.
 
-    Args:
+    Attributes:
         mean: (D,) of the samples.
         basis: (D, k), orthonormal columns, largest variance first; a column of zeros where nothing varies.
         variances: (k,) of the samples along the columns (unbiased, over N − 1).
@@ -58,6 +58,12 @@ def pca_fit(samples: Tensor, k: int, *, backend: str | None = None) -> PCAModel:
         ShapeError, DtypeError, RangeError: naming the argument, what was wanted and what came; also of samples
             that are not finite.
         ArgumentError: ``samples`` asks for a gradient.
+
+    Examples:
+        >>> points = torch.tensor([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]])  # they vary along the diagonal only
+        >>> model = pca_fit(points, 1)
+        >>> model.mean, model.variances
+        (tensor([2., 2.]), tensor([8.]))
 
     Source: Pearson 1901; Turk & Pentland 1991 (the smaller matrix); used by CRT §4.1.
     """

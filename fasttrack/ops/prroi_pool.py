@@ -57,6 +57,12 @@ def prroi_pool(
         RoiIndexError: an image index outside 0…N−1 or not whole (to 10⁻³). On a GPU, where the check would wait for
             the device, such a RoI gives NaN and has no gradient.
 
+    Examples:
+        >>> features = torch.arange(16.0).view(1, 1, 4, 4)
+        >>> rois = torch.tensor([[0.0, 1.0, 1.0, 3.0, 3.0]])  # image 0, from (1, 1) to (3, 3)
+        >>> prroi_pool(features, rois, 1)  # the mean of a plane is its value in the middle, (2, 2)
+        tensor([[[[10.]]]])
+
     Source: Jiang et al. 2018 (PrRoI pooling); used by DCFST §3.1 and ATOM.
     """
     op = "prroi_pool"
@@ -80,6 +86,11 @@ def prroi_grid_rois(boxes_x: Tensor, boxes_y: Tensor) -> Tensor:
 
     Raises:
         ShapeError, DtypeError, DeviceError: naming the argument, what was wanted and what came.
+
+    Examples:
+        >>> rows = torch.tensor([[0.0, 8.0], [4.0, 12.0]])
+        >>> prroi_grid_rois(rows, rows)[1]  # second column, first row
+        tensor([ 0.,  4.,  0., 12.,  8.])
 
     Source: DCFST §3.1 (961 samples on a 31 × 31 grid).
     """

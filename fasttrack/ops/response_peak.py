@@ -41,6 +41,13 @@ def response_peak(maps: Tensor, *, backend: str | None = None) -> ResponsePeak:
         ShapeError, DtypeError: naming the argument, what was wanted and what came (also for H or W of 0);
         ArgumentError: ``maps`` asks for a gradient.
 
+    Examples:
+        >>> response = torch.zeros(1, 5, 5)
+        >>> response[0, 2, 2:4] = torch.tensor([1.0, 0.5])
+        >>> found = response_peak(response)
+        >>> found.position, found.score  # row 2, and a sixth of a cell right of column 2
+        (tensor([[2.0000, 2.1667]]), tensor([1.]))
+
     Source: PSR of Bolme et al. 2010 (MOSSE) without the window cut out around the peak.
     """
     table = response_table(maps, backend=backend)

@@ -33,9 +33,6 @@ class Fusion:
     40 times the decay for the second regressor, and two biases at 2 and 40 times the rate; their gradients are the
     same, so one at ``bias_lr=42 * 2e-8`` is their sum. (Its reductions have 3×3 cells; here they have one.)
 
-    >>> Fusion((512, 512), ((1.0, 0.0), (1.0, 1.0)), rates=(1.0, 40.0), reduction_rates=(1.0, 40.0))
-    >>> Fusion((512, 512), ((0.8, 0.0), (0.2, 1.0)), rates=(1.0, 40.0), decays=(1.0, 40.0))
-
     Args:
         channels: C_i ≥ 1 of each map.
         mixing: for each map its shares m[i][r], one per regressor.
@@ -45,6 +42,12 @@ class Fusion:
 
     Raises:
         ShapeError, RangeError: naming the argument, what was wanted and what came.
+
+    Examples:
+        >>> paper = Fusion((512, 512), ((1.0, 0.0), (1.0, 1.0)), rates=(1.0, 40.0), reduction_rates=(1.0, 40.0))
+        >>> released = Fusion((512, 512), ((0.8, 0.0), (0.2, 1.0)), rates=(1.0, 40.0), decays=(1.0, 40.0))
+        >>> released.regressors, released.reduction_rates
+        (2, (1.0, 1.0))
 
     Source: Lu et al. 2018 (DSLT), §3.3, fig. 3c, and §5.1.
     """

@@ -16,7 +16,7 @@ __all__ = ["SPECS", "ResponsePeak", "response_peak"]
 class ResponsePeak(NamedTuple):
     """Where response maps peak and how much they stand out there.
 
-    Args:
+    Attributes:
         position: (T, 2) row and column in cells, sub-cell refined; 0 is the centre of the first cell.
         score: (T,) the largest value of each map.
         psr: (T,) (max − mean) / standard deviation over the whole map; 0 where the map is flat.

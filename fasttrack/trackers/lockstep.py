@@ -26,6 +26,14 @@ def run_lockstep(sequences: Sequence[tuple[Iterable[Frame], Boxes]], tracker: Tr
         ArgumentError: no sequence.
         FrameError: a video without frames, or a frame that is no uint8 image.
         BoxError: a box that is none, or outside its frame.
+
+    Examples:
+        >>> from fasttrack.trackers import create_tracker
+        >>> from fasttrack.video import make_clip
+        >>> videos = [list(make_clip(4, seed=seed)) for seed in (0, 1)]
+        >>> sequences = [((frame for frame, _ in video), video[0][1]) for video in videos]
+        >>> [[result.lost for result in row if result] for row in run_lockstep(sequences, create_tracker("mosse"))]
+        [[False, False], [False, False], [False, False]]
     """
     if not sequences:
         raise ArgumentError("run_lockstep", "sequences", "at least one", "none")

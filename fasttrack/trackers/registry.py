@@ -25,15 +25,26 @@ _TRACKERS = {
 
 
 def list_trackers() -> tuple[str, ...]:
-    """Names that :func:`create_tracker` takes."""
+    """Names that :func:`create_tracker` takes.
+
+    Examples:
+        >>> list_trackers()
+        ('crt', 'dcfst', 'drvt', 'dslt', 'dlst', 'kcf', 'mosse')
+    """
     return tuple(_TRACKERS)
 
 
 def create_tracker(name: str, **options: Any) -> Tracker:
     """A tracker by name; ``options`` are fields of its ``Config``.
 
-    Example:
-        ``tracker = create_tracker("crt", features="hog")``
+    Examples:
+        >>> tracker = create_tracker("kcf", scale_levels=1)
+        >>> tracker.name
+        'kcf'
+        >>> create_tracker("kfc")
+        Traceback (most recent call last):
+            ...
+        fasttrack.errors.UnknownTracker: create_tracker: name must be one of crt, ..., mosse, got 'kfc'
 
     Raises:
         UnknownTracker: no such tracker; the message lists those there are.
