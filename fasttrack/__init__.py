@@ -20,7 +20,7 @@ _WHERE = {
     "list_trackers": "fasttrack.trackers",
     "use_backend": "fasttrack.dispatch",
 }
-_MODULES = ("errors", "geometry", "models", "nn", "ops", "trackers", "vision")
+_MODULES = ("compat", "errors", "geometry", "models", "nn", "ops", "trackers", "vision")
 
 __all__ = ["__version__", "create_tracker", "list_trackers", "nn", "ops", "use_backend"]
 

@@ -26,6 +26,11 @@ def pytest_configure(config):
         gpu.install(Emulator(backwards=order == "backwards"))
 
 
+def pytest_collection_modifyitems(items):
+    """Those that take minutes first: with several workers (-n) nothing then waits for one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 

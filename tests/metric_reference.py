@@ -21,7 +21,8 @@ def relative(a, b, tiny=0.0):
     dx, dy = a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2
     if tiny == 0 and not (b[2] > 0 and b[3] > 0):
         return math.nan
-    return math.hypot(dx / (b[2] + tiny), dy / (b[3] + tiny))
+    dx, dy = dx / (b[2] + tiny), dy / (b[3] + tiny)
+    return math.sqrt(dx * dx + dy * dy)  # not hypot, whose last digit may fall on the other side of a threshold
 
 
 def has_nan(box):
@@ -105,7 +106,31 @@ def got10k(boxes, truth, visible, size):
     return measured, len(measured)
 
 
-RULES = {"otb": otb, "pytracking": pytracking, "pysot": pysot, "got10k": got10k}
+def lasot(boxes, truth, visible, size):
+    return otb(boxes, truth, [True] * len(truth) if visible is None else visible, size)
+
+
+def trackingnet(boxes, truth, visible, size):
+    def whole(box):
+        return [v if math.isnan(v) else float(round(v)) for v in box]
+
+    boxes, truth = [whole(box) for box in boxes], [whole(box) for box in truth]
+    boxes[0] = truth[0]
+    measured = []
+    for a, b in zip(boxes, truth, strict=True):
+        far = math.inf if has_nan(a) or not (b[2] > 0 and b[3] > 0) else distance(a, b)
+        measured.append((overlap(a, b), far, relative(a, b)))
+    return measured, len(truth)
+
+
+RULES = {
+    "otb": otb,
+    "pytracking": pytracking,
+    "pysot": pysot,
+    "got10k": got10k,
+    "lasot": lasot,
+    "trackingnet": trackingnet,
+}
 
 
 def curves(boxes, truth, rules, visible=None, size=None):

@@ -15,7 +15,11 @@ from fasttrack.cli import main
 from fasttrack.evaluation.datasets import load_dataset
 from fasttrack.evaluation.runner import Store
 
-_CHILD = "import sys; from fasttrack.cli import main; sys.exit(main())"
+# Where the tests run in the background Ctrl-C is ignored, which a child would inherit.
+_CHILD = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from fasttrack.cli import main; sys.exit(main())"
+)
 ROOT = str(Path(fasttrack.__file__).parent.parent)
 
 

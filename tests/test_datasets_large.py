@@ -99,7 +99,8 @@ def test_lasot(tmp_path):
     make_lasot(tmp_path / "airplane/airplane-2")
     make_lasot(tmp_path / "zebra-10")  # the test set alone has no folders of classes
     test = load_dataset(f"lasot={tmp_path}")
-    assert (test.name, [s.name for s in test], len(test.missing)) == ("lasot", ["airplane-1", "zebra-10"], 278)
+    assert (test.name, test.rules, len(test.missing)) == ("lasot", "lasot", 278)
+    assert [s.name for s in test] == ["airplane-1", "zebra-10"]
     train = load_dataset(f"lasot[split=train]={tmp_path}")
     assert (train.name, [s.name for s in train]) == ("lasot-train", ["airplane-2"])
     found = test["airplane-1"].annotations
@@ -107,6 +108,21 @@ def test_lasot(tmp_path):
     assert np.isnan(found.boxes[2]).all()
     assert found.visible.tolist() == [True, False, False, True]
     assert found.tags["out_of_view"].tolist() == [False, True, False, False]
+
+
+def test_challenges_of_lasot_lie_beside_it(tmp_path):
+    make_lasot(tmp_path / "airplane/airplane-1")
+    make_lasot(tmp_path / "zebra-10")
+    trees.write(tmp_path / "att/airplane-1.txt", [[0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0]])
+    dataset = load_dataset(f"lasot={tmp_path}")
+    assert dataset["airplane-1"].attributes == {"POC", "ROT", "SV", "LR"}
+    assert dataset["zebra-10"].attributes == frozenset()
+    trees.write(tmp_path / "att/airplane-1.txt", [[0] * 14] * 2)
+    with pytest.raises(SourceError, match=r"airplane-1\.txt: 2 rows, wanted one of 14 flags"):
+        load_dataset(f"lasot={tmp_path}")
+    trees.write(tmp_path / "att/airplane-1.txt", [[0] * 12])
+    with pytest.raises(SourceError, match=r"airplane-1\.txt:1: 12 columns, wanted 14"):
+        load_dataset(f"lasot={tmp_path}")
 
 
 def test_broken_lasot_is_named(tmp_path):
@@ -135,7 +151,7 @@ def test_trackingnet_sorts_by_number_and_has_first_boxes(tmp_path):
     make_trackingnet(tmp_path / "TRAIN_1", "ghi_0", 4, 4)
     for spec in (f"trackingnet={tmp_path}", f"trackingnet[split=test]={tmp_path}", f"trackingnet={tmp_path / 'TEST'}"):
         dataset = load_dataset(spec)
-        assert (dataset.name, [s.name for s in dataset]) == ("trackingnet", ["abc_0"])
+        assert (dataset.name, dataset.rules, [s.name for s in dataset]) == ("trackingnet", "trackingnet", ["abc_0"])
         assert trees.numbers_of(dataset["abc_0"]) == [str(number) for number in range(12)]
         np.testing.assert_array_equal(dataset["abc_0"].boxes, trees.rows(1))
     train = load_dataset(f"trackingnet[split=train]={tmp_path}")
@@ -190,6 +206,24 @@ def test_nfs_says_where_the_target_is_outside(tmp_path):
     dataset = load_dataset(f"nfs={tmp_path}")
     assert [s.name for s in dataset] == ["bee", "own_video"]
     assert dataset["bee"].annotations.visible.tolist() == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize(("frames", "count"), [(5, 5), (5, 6), (6, 5)])
+def test_the_copy_of_nfs_that_pytracking_made(tmp_path, frames, count):
+    trees.images(tmp_path / "sequences/bee", range(1, frames + 1), "{:05d}.jpg")
+    table = trees.rows(count)
+    table[2] = 0
+    trees.write(tmp_path / "anno/nfs_bee.txt", table, separator="\t")
+    dataset = load_dataset(f"nfs={tmp_path}")
+    assert (len(dataset), len(dataset.missing), len(dataset["bee"])) == (1, len(set(nfs.NAMES)) - 1, 5)
+    np.testing.assert_array_equal(dataset["bee"].boxes[[0, 1, 3, 4]], table[[0, 1, 3, 4]])
+    assert dataset["bee"].annotations.visible.tolist() == [True, True, False, True, True]
+    trees.write(tmp_path / "anno/nfs_bee.txt", trees.rows(3), separator="\t")
+    with pytest.raises(SourceError, match=rf"nfs_bee\.txt: 3 rows for {frames} frames"):
+        load_dataset(f"nfs={tmp_path}")["bee"].frames
+    with pytest.raises(SourceError, match=r"anno/nfs_bee\.txt: cannot be read"):
+        (tmp_path / "anno/nfs_bee.txt").unlink()
+        load_dataset(f"nfs={tmp_path}")["bee"].annotations
 
 
 def test_broken_nfs_is_named(tmp_path):

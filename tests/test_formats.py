@@ -152,7 +152,9 @@ def test_vot_experiments_are_not_mixed(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("m1,2,3,4,5", "a mask, which is not read"),
+        ("m1,2,3,4,13", "a mask with runs of 13 px for 3 × 4"),
+        ("m1,2,3,4.5,1", "a mask that is not x, y, w, h and"),
+        ("m1,2,3", "a mask that is not x, y, w, h and"),
         ("3", "a code that is not 0, 1 or 2"),
         ("1,2,3", "3 numbers, wanted 1"),
         ("1,2,3,inf", "not finite"),

@@ -107,24 +107,29 @@ def test_the_vot_toolkit_reads_our_trajectories(tmp_path):
     assert [read.properties(row).get("time") for row in range(6)] == [0.5, 0.25, 0.125, None, 0.5, 1.0]
 
 
-def test_we_read_what_the_vot_toolkit_writes(tmp_path):
+@pytest.mark.parametrize("binary", [False, True])
+def test_we_read_what_the_vot_toolkit_writes(tmp_path, binary):
     trajectory, results = vot_results(tmp_path / "baseline/bag")
     region = importlib.import_module("vot.region")
     shapes = importlib.import_module("vot.region.shapes")
     there, run = trajectory(6), vot_run()
+    pixels = np.zeros((4, 5), np.uint8)
+    pixels[1:3, 2:5] = 1
     for row, state in enumerate(run.states.tolist()):
-        if state == TRACKED and row not in run.polygons:
-            what = shapes.Rectangle(*run.boxes[row])
+        if row == 1:
+            what = shapes.Mask(pixels, (10, 20))
         elif state == TRACKED:
             what = shapes.Polygon(POLYGON.tolist())
         else:
             what = region.Special({INIT: 1, FAILURE: 2, SKIPPED: 0}[state])
         seconds = run.seconds[row]
         there.set(row, what, {} if np.isnan(seconds) else {"time": float(seconds)})
-    importlib.import_module("vot").config.results_binary = False
+    there.set(4, shapes.Rectangle(*TRUTH[1]))
+    importlib.import_module("vot").config.results_binary = binary
     there.write(results, "bag_001")
+    assert (tmp_path / f"baseline/bag/bag_001.{'bin' if binary else 'txt'}").is_file()
     (back,) = FORMATS["vot"].read(tmp_path)
-    assert back.states.tolist() == run.states.tolist()
-    np.testing.assert_allclose(back.boxes[1], run.boxes[1], atol=1e-4)
+    assert back.states.tolist() == [INIT, TRACKED, FAILURE, SKIPPED, TRACKED, TRACKED]
+    np.testing.assert_allclose(back.boxes[[1, 4, 5]], [[12, 21, 3, 2], TRUTH[1], run.boxes[5]], atol=1e-4)
     np.testing.assert_allclose(back.polygons[5], POLYGON, atol=1e-4)
     np.testing.assert_array_equal(back.seconds, run.seconds)

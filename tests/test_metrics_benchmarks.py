@@ -6,7 +6,7 @@ import pytest
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.evaluation.metrics import attributes
 from fasttrack.evaluation.metrics.got10k import got10k_overlaps, got10k_scores
-from fasttrack.evaluation.metrics.lasot_trackingnet import lasot, trackingnet
+from fasttrack.evaluation.metrics.lasot_trackingnet import lasot, trackingnet_frames, trackingnet_scores
 from fasttrack.evaluation.metrics.one_pass import mean_scores, score_boxes
 from fasttrack.evaluation.sequence import Annotations, ImageFrames, Sequence
 
@@ -42,7 +42,7 @@ def test_got10k_pools_frames_and_balances_classes():
 
 def test_lasot_divides_by_absent_frames_too():
     seen = np.array([True, True, True, False, False])
-    scores = score_boxes(BOXES, TRUTH, "otb", visible=seen)
+    scores = score_boxes(BOXES, TRUTH, "lasot", visible=seen)
     figures = lasot([scores])
     # Overlaps 1, 1, 0.6 of five frames: 20, 20 and 12 thresholds out of 21.
     assert figures.success == pytest.approx((20 + 20 + 12) / 21 / 5)
@@ -52,16 +52,19 @@ def test_lasot_divides_by_absent_frames_too():
         lasot([])
 
 
+def trackingnet(boxes, truth):
+    return trackingnet_scores([trackingnet_frames(*pair) for pair in zip(boxes, truth, strict=True)])
+
+
 def test_trackingnet_takes_areas_of_curves():
     figures = trackingnet([BOXES[:2]], [TRUTH[:2]])
     # Full marks but for overlap 1, which is not above 1: the last trapezium is half as large.
     assert figures.success == pytest.approx(1 - 0.5 / 20)
-    assert figures.precision == figures.normalised == figures.dp20 == 1
+    assert figures.precision == figures.normalised == 1
     far = TRUTH[:2] + np.array([[0, 0, 0, 0], [12, 0, 0, 0]])
     figures = trackingnet([far], [TRUTH[:2]])
     assert figures.precision == pytest.approx(0.5 + 0.5 * (15 + 0.5) / 20)  # 12 px: from 12.5 px on, and half a step
     assert figures.normalised == 0.5  # 0.6 of the width
-    assert figures.dp20 == 1
 
 
 def test_trackingnet_rounds_to_whole_pixels():
@@ -73,12 +76,13 @@ def test_trackingnet_rounds_to_whole_pixels():
 
 def test_trackingnet_counts_sequences_alike_and_misses_as_misses():
     both = trackingnet([BOXES[:2], BOXES[[0, 4, 4, 4]]], [TRUTH[:2], TRUTH[:4]])
-    assert both.dp20 == pytest.approx((1 + 0.25) / 2)
+    # The last of four frames are 80 px off and more.
+    assert both.precision == pytest.approx((1 + 0.25) / 2)
     nothing = np.array([BOXES[0], [np.nan] * 4])
     assert trackingnet([nothing], [TRUTH[:2]]).precision == 0.5
-    with pytest.raises(RangeError, match="as many sequences"):
+    with pytest.raises(RangeError, match="one sequence at least"):
         trackingnet([], [])
-    with pytest.raises(ShapeError, match=r"boxes\[0\]"):
+    with pytest.raises(ShapeError, match="trackingnet_frames: boxes"):
         trackingnet([BOXES], [TRUTH[:2]])
 
 

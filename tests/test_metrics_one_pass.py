@@ -83,7 +83,14 @@ AWAY = np.array([[5, 5, 10, 10], [6, 5, 10, 10], [300, 300, 9, 9]], float)
 
 @pytest.mark.parametrize(
     ("rules", "success", "dp", "ndp", "frames"),
-    [("otb", 2 / 3, 1, 1, 3), ("pytracking", 1, 1, 1.5, 2), ("pysot", 2 / 3, 1, 1, 3), ("got10k", 0.5, 0.5, 0.5, 2)],
+    [
+        ("otb", 2 / 3, 1, 1, 3),
+        ("pytracking", 1, 1, 1.5, 2),
+        ("pysot", 2 / 3, 1, 1, 3),
+        ("got10k", 0.5, 0.5, 0.5, 2),
+        ("lasot", 2 / 3, 1, 1, 3),
+        ("trackingnet", 2 / 3, 2 / 3, 2 / 3, 3),
+    ],
 )
 def test_an_empty_ground_truth(rules, success, dp, ndp, frames):
     scores = score_boxes(AWAY, TRUTH, rules)
@@ -92,7 +99,14 @@ def test_an_empty_ground_truth(rules, success, dp, ndp, frames):
 
 @pytest.mark.parametrize(
     ("rules", "success", "dp", "ndp", "frames"),
-    [("otb", 2 / 3, 1, 1, 3), ("pytracking", 2 / 3, 1, 1, 3), ("pysot", 2 / 3, 1, 1, 3), ("got10k", 1, 1, 1, 1)],
+    [
+        ("otb", 2 / 3, 1, 1, 3),
+        ("pytracking", 2 / 3, 1, 1, 3),
+        ("pysot", 2 / 3, 1, 1, 3),
+        ("got10k", 1, 1, 1, 1),
+        ("lasot", 2 / 3, 1, 1, 3),
+        ("trackingnet", 2 / 3, 2 / 3, 2 / 3, 3),
+    ],
 )
 def test_a_ground_truth_of_nan(rules, success, dp, ndp, frames):
     scores = score_boxes(AWAY, np.where(TRUTH[:, 2:3] > 0, TRUTH, np.nan), rules)
@@ -101,7 +115,14 @@ def test_a_ground_truth_of_nan(rules, success, dp, ndp, frames):
 
 @pytest.mark.parametrize(
     ("rules", "success", "dp", "frames"),
-    [("otb", 2 / 3, 2 / 3, 3), ("pytracking", 2 / 3, 2 / 3, 3), ("pysot", 2 / 3, 2 / 3, 3), ("got10k", 1, 1, 1)],
+    [
+        ("otb", 2 / 3, 2 / 3, 3),
+        ("pytracking", 2 / 3, 2 / 3, 3),
+        ("pysot", 2 / 3, 2 / 3, 3),
+        ("got10k", 1, 1, 1),
+        ("lasot", 2 / 3, 2 / 3, 3),
+        ("trackingnet", 1, 1, 3),
+    ],
 )
 def test_a_frame_marked_absent(rules, success, dp, frames):
     truth = TRUTH + np.array([0, 0, 7, 7])  # annotated all the same, as LaSOT does
@@ -122,6 +143,10 @@ def test_results_that_are_no_boxes():
     assert score_boxes(boxes, truth, "pytracking").os50 == 1
     assert score_boxes(boxes, truth, "pysot").os50 == 0.25
     assert score_boxes(boxes, truth, "got10k").os50 == 1 / 3
+    assert score_boxes(boxes, truth, "lasot").os50 == 1
+    assert score_boxes(boxes, truth, "trackingnet").os50 == 0.5
+    partly = np.array([[5, 5, 10, 10], [5, 5, math.nan, 10]])
+    assert [score_boxes(partly, truth[:2], rules).os50 for rules in ("otb", "lasot")] == [0.5, 1]
     # Nothing usable from the first update on: the tracker's own first box stands in, not the ground truth.
     assert score_boxes(np.array([boxes[0], NAN, NAN, NAN]), truth, "otb").os50 == 0.25
 
@@ -157,7 +182,7 @@ def test_wrong_arguments_are_refused():
         score_boxes(TRUTH[:0], TRUTH[:0])
     with pytest.raises(ShapeError, match="visible must be"):
         score_boxes(TRUTH, TRUTH, visible=[True])
-    with pytest.raises(UnknownName, match="one of otb, pytracking, pysot, got10k, got 'vot'"):
+    with pytest.raises(UnknownName, match="one of otb, pytracking, pysot, got10k, lasot, trackingnet, got 'vot'"):
         score_boxes(TRUTH, TRUTH, "vot")
 
 

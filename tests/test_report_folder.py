@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_evaluation import make_dataset, make_evaluation, outcome
+from made_evaluation import make_dataset, make_evaluation, outcome, truth_of
 
 from fasttrack.cli import main
 from fasttrack.errors import ArgumentError, RangeError, SourceError, UnknownName
+from fasttrack.evaluation.metrics import lasot, score_boxes, trackingnet_frames, trackingnet_scores
 from fasttrack.evaluation.outcome import FAILURE, INIT, SKIPPED, Unit
 from fasttrack.evaluation.report import folder as folder_module
 from fasttrack.evaluation.report import write_report
@@ -212,6 +213,34 @@ def test_rules_change_the_numbers_and_got10k_has_its_own(store):
     assert line_of(board, "exact").values["sr75"] == 1
 
 
+def scored(name, rules):
+    """The sequences of ``store`` by the metric functions."""
+    truths = [truth_of(count) for count in LENGTHS.values()]
+    boxes = [outcome(None, count, SHARES[name]).boxes for count in LENGTHS.values()]
+    if rules == "trackingnet":
+        return trackingnet_scores([trackingnet_frames(*pair) for pair in zip(boxes, truths, strict=True)])
+    return lasot([score_boxes(*pair, "lasot") for pair in zip(boxes, truths, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("rules", "keys"),
+    [("lasot", ("auc", "dp20", "ndp20")), ("trackingnet", ("success", "precision", "normalised"))],
+)
+def test_success_and_precisions_are_those_of_lasot_and_trackingnet(store, rules, keys):
+    board, written = board_of(store, rules=rules)
+    assert f"scored by the rules “{rules}”" in written.files[0].read_text()
+    assert [column.label for column in board.columns[:3]] == ["Success", "Precision", "Norm. precision"]
+    assert tuple(column.key for column in board.columns[:3]) == keys
+    for name in SHARES:
+        wanted = scored(name, rules)
+        got = [line_of(board, name).values[key] for key in keys]
+        assert got == pytest.approx([wanted.success, wanted.precision, wanted.normalised], abs=1e-12)
+    # Canary: the others see something else.
+    other = board_of(store, rules="otb" if rules == "trackingnet" else "trackingnet")[0]
+    half = [line_of(one, "half").values[key] for one, key in ((board, keys[0]), (other, other.columns[0].key))]
+    assert abs(half[0] - half[1]) > 1e-3
+
+
 def test_attributes_are_those_of_the_dataset(tmp_path):
     lengths = {"Crossing": 6, "Jumping": 8}  # names that OTB lists with attributes
     spec = make_dataset(tmp_path / "data", lengths, pictures=False).replace("folder=", "otb=")
@@ -286,7 +315,7 @@ def test_not_an_evaluation(tmp_path, capsys):
 
 
 def test_wrong_options(store):
-    with pytest.raises(UnknownName, match="otb, pytracking, pysot, got10k"):
+    with pytest.raises(UnknownName, match="otb, pytracking, pysot, got10k, lasot, trackingnet"):
         write_report(store.folder, rules="mine")
     with pytest.raises(RangeError, match="worst"):
         write_report(store.folder, worst=-1)

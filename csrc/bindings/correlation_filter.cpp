@@ -20,24 +20,8 @@ CfMaps maps_of(uintptr_t features, const std::vector<int64_t>& sizes, const std:
           at<const float>(window)};
 }
 
-void cf_train(uintptr_t features, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides,
-              uintptr_t window, uintptr_t label, int64_t stride_label, bool gaussian, float lam, float sigma,
-              uintptr_t model, uintptr_t coefficients) {
-  const CfTrainArgs args{maps_of(features, sizes, strides, window),
-                         at<const float>(label),
-                         stride_label,
-                         gaussian,
-                         lam,
-                         sigma,
-                         at<float>(model),
-                         at<float>(coefficients),
-                         nullptr,
-                         1.0f};
-  py::gil_scoped_release release;
-  kernels().cf_train(args);
-}
-
-// `rows` are the places of the targets in the model, which is averaged with what is learnt.
+// `rows` are the places of the targets in the model, which is averaged with what is learnt; with a rate of 1 it is
+// written only.
 void cf_learn(uintptr_t features, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides,
               uintptr_t window, uintptr_t label, int64_t stride_label, bool gaussian, float lam, float sigma,
               uintptr_t model, uintptr_t coefficients, const std::vector<int64_t>& rows, float rate) {
@@ -77,7 +61,6 @@ void cf_update(uintptr_t a, uintptr_t b, uintptr_t out, int64_t count, float rat
 }  // namespace
 
 void bind_correlation_filter(py::module_& m) {
-  m.def("cf_train", &cf_train);
   m.def("cf_learn", &cf_learn);
   m.def("cf_detect", &cf_detect);
   m.def("cf_update", &cf_update);

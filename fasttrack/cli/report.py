@@ -35,7 +35,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--rules",
         metavar="NAME",
-        help="variant of one-pass scoring: otb, pytracking, pysot, got10k (default: that of each dataset)",
+        help="variant of one-pass scoring: otb, pytracking, pysot, got10k, lasot, trackingnet (default: that of each "
+        "dataset)",
     )
     parser.add_argument("--title", metavar="TEXT", help="title of the page")
     parser.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fasttrack.errors import SourceError
 from fasttrack.evaluation.whole import write_whole
 
-__all__ = ["FAILURE", "INIT", "SKIPPED", "TRACKED", "Outcome", "Unit", "read_outcome", "without_nan", "write_outcome"]
+__all__ = ["FAILURE", "INIT", "SKIPPED", "TRACKED", "Outcome", "Unit", "from_the_start", "read_outcome", "without_nan"]
+__all__ += ["write_outcome"]
 
 TRACKED, INIT, FAILURE, SKIPPED = 0, 1, 2, 3  # what a frame is to the protocol
 
@@ -73,6 +74,24 @@ class Outcome:
     exclusive: bool = False
     machine: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
+
+
+def from_the_start(outcome: Outcome) -> Outcome:
+    """The outcome with a row for every frame from 0 on: those before its first are ``SKIPPED``."""
+    before = outcome.first
+
+    def pad(column: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([np.full((before, *column.shape[1:]), np.nan), column])
+
+    return replace(
+        outcome,
+        first=0,
+        boxes=pad(outcome.boxes),
+        states=np.concatenate([np.full(before, SKIPPED, np.int8), outcome.states]),
+        seconds=pad(outcome.seconds),
+        scores=pad(outcome.scores),
+        lost=np.concatenate([np.zeros(before, np.bool_), outcome.lost]),
+    )
 
 
 _COLUMNS = {"boxes": np.float64, "states": np.int8, "seconds": np.float64, "scores": np.float64, "lost": np.bool_}

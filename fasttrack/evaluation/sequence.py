@@ -117,7 +117,7 @@ class Dataset:
         name: what reports call it (``otb100``, ``vot2018``).
         sequences: in the order in which the dataset lists them.
         protocol: the protocol it is made for (``ope``, ``vot-supervised``, …).
-        rules: the variant of one-pass scoring its toolkit uses (``otb``, ``pytracking``, ``pysot``, ``got10k``).
+        rules: the variant of one-pass scoring its toolkit uses (a name of ``metrics.RULES``).
         missing: names of sequences of the dataset that are not where it was loaded from. Whoever reports a result on
             a part tells that it is one.
     """

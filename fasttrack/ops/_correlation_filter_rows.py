@@ -6,6 +6,7 @@ Complex tensors cross as real ones with a last axis of (re, im). ``features`` ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from fasttrack.ops._op import Gradient, Op
 from fasttrack.ops._rows import cpu_row, kernel_input, on_cpu, on_gpu, reference_row, triton_row, wide
 from fasttrack.spec import correlation_filter as spec
 
-__all__ = ["DETECT", "TRAIN", "UPDATE", "cpu_why_not", "fft_size", "kernel_maps", "size_why_not"]
+__all__ = ["DETECT", "TRAIN", "UPDATE", "cpu_why_not", "fft_size", "kernel_maps", "learn_cpu", "size_why_not"]
 
 
 def fft_size(n: int) -> int:
@@ -77,16 +78,36 @@ def kernel_maps(features: Tensor) -> Tensor:
 def _train_cpu(
     features: Tensor, label: Tensor, window: Tensor | None, lam: float, sigma: float, gaussian: bool
 ) -> tuple[Tensor, Tensor]:
-    x, y = kernel_maps(features), kernel_input(label)
-    w = None if window is None else kernel_input(window)
-    targets, channels = x.shape[:2]
-    bins = _bins(x)
+    targets, channels = features.shape[:2]
+    bins = _bins(features)
     template = torch.empty((targets, channels, *bins, 2), dtype=torch.float32)
     coefficients = torch.empty((targets, *bins, 2) if gaussian else (targets, *bins), dtype=torch.float32)
-    native.lib().cf_train(
+    # With a rate of 1 what the model held is not read.
+    learn_cpu(template, coefficients, features, label, window, lam, sigma, gaussian, 1.0, range(targets))
+    return template, coefficients
+
+
+def learn_cpu(
+    template: Tensor,
+    coefficients: Tensor,
+    features: Tensor,
+    label: Tensor,
+    window: Tensor | None,
+    lam: float,
+    sigma: float,
+    gaussian: bool,
+    rate: float,
+    targets: Sequence[int],
+) -> None:
+    """Train on ``features``, and average with the model, which lies contiguous, at the places ``targets``."""
+    x, y = kernel_maps(features), kernel_input(label)
+    w = None if window is None else kernel_input(window)
+    count, channels, height, width = x.shape
+    stride_target, stride_channel, stride_row, _ = x.stride()
+    native.lib().cf_learn(
         x.data_ptr(),
-        [targets, 1, *x.shape[1:]],
-        [x.stride(0), 0, x.stride(1), x.stride(2)],
+        (count, 1, channels, height, width),
+        (stride_target, 0, stride_channel, stride_row),
         0 if w is None else w.data_ptr(),
         y.data_ptr(),
         0 if y.shape[0] == 1 else y.stride(0),
@@ -95,8 +116,9 @@ def _train_cpu(
         sigma,
         template.data_ptr(),
         coefficients.data_ptr(),
+        targets,
+        rate,
     )
-    return template, coefficients
 
 
 def _detect_cpu(

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasttrack import native
 from fasttrack.errors import RangeError
 from fasttrack.ops import _checks as check
 from fasttrack.ops import _correlation_filter_rows as rows
@@ -25,7 +24,7 @@ from fasttrack.ops._correlation_filter_model import (
     pairs,
 )
 from fasttrack.ops._op import Op
-from fasttrack.ops._rows import cpu_row, kernel_input, on_gpu, reference_row, triton_row
+from fasttrack.ops._rows import cpu_row, on_gpu, reference_row, triton_row
 
 __all__ = ["LEARN", "cf_learn_", "cf_update", "cf_update_", "places_of"]
 
@@ -149,39 +148,6 @@ def _cpu_why_not(template: Tensor, coefficients: Tensor, features: Tensor, *_: A
     return rows.cpu_why_not(features)
 
 
-def _cpu(
-    template: Tensor,
-    coefficients: Tensor,
-    features: Tensor,
-    label: Tensor,
-    window: Tensor | None,
-    lam: float,
-    sigma: float,
-    gaussian: bool,
-    rate: float,
-    targets: list[int],
-) -> None:
-    x, y = rows.kernel_maps(features), kernel_input(label)
-    w = None if window is None else kernel_input(window)
-    count, channels, height, width = x.shape
-    stride_target, stride_channel, stride_row, _ = x.stride()
-    native.lib().cf_learn(
-        x.data_ptr(),
-        (count, 1, channels, height, width),
-        (stride_target, 0, stride_channel, stride_row),
-        0 if w is None else w.data_ptr(),
-        y.data_ptr(),
-        0 if y.shape[0] == 1 else y.stride(0),
-        gaussian,
-        lam,
-        sigma,
-        template.data_ptr(),
-        coefficients.data_ptr(),
-        targets,
-        rate,
-    )
-
-
 def _on(backend: str) -> Callable[..., None]:
     """Training on a backend, and then the average."""
 
@@ -205,7 +171,7 @@ LEARN = Op(
     " float sigma, bool gaussian, float rate, int[] targets) -> ()",
     rows=(
         triton_row(_triton_why_not, _on("triton")),
-        cpu_row(_cpu_why_not, _cpu),
+        cpu_row(_cpu_why_not, rows.learn_cpu),
         reference_row(_on("reference")),
     ),
     meta=lambda *_: None,

@@ -23,6 +23,7 @@ __all__ = [
     "frames_between",
     "need_folder",
     "read_annotations",
+    "read_challenges",
     "read_flags",
     "read_names",
     "seen",
@@ -144,6 +145,20 @@ def read_annotations(path: Path, frames: int, base: int, init_only: bool = False
     check_count(path, len(table), frames, init_only)
     boxes = boxes_of(table, path, base)
     return Annotations(boxes, visible=seen(boxes))
+
+
+def read_challenges(path: Path, names: Ordered[str]) -> frozenset[str]:
+    """Challenges of a sequence, from a row with a flag for each of ``names``; none where the file is not there.
+
+    Raises:
+        SourceError: not one row of as many numbers.
+    """
+    if not path.is_file():
+        return frozenset()
+    flags = read_table(path, len(names))
+    if len(flags) != 1:
+        raise SourceError(f"{path}: {len(flags)} rows, wanted one of {len(names)} flags")
+    return frozenset(name for name, flag in zip(names, flags[0], strict=True) if flag > 0)
 
 
 def read_flags(path: Path, frames: int, values: Ordered[float] = (0, 1), pad: bool = False) -> NDArray[np.int64]:

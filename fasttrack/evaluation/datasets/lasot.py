@@ -4,6 +4,10 @@ Layout: ``CLASS/CLASS-k/img/00000001.jpg`` (``CLASS-k/…`` where the test set w
 with rows x,y,w,h, the top-left pixel being (1, 1) as its authors state, zeros where the target is absent;
 ``full_occlusion.txt`` and ``out_of_view.txt`` with a 0 or 1 per frame in one line. 70 classes of 20 videos, of which 4
 are the test set (protocol II of the paper): that is the split unless told.
+
+The challenges of the videos come with the evaluation toolkit only, a row of 14 flags in ``annos/att/CLASS-k.txt``: they
+are read from a folder ``att/`` in the root of the dataset, where that folder of the toolkit has been put.
+Source: ``run_tracker_performance_evaluation.m`` of HengLan/LaSOT_Evaluation_Toolkit.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ yoyo:7,15,17,19 zebra:10,14,16,17
 """
 _CLASSES = {kind: numbers.split(",") for kind, _, numbers in (entry.partition(":") for entry in _TEST.split())}
 
+_ATTRIBUTES = ("IV", "POC", "DEF", "MB", "CM", "ROT", "BC", "VC", "SV", "FOC", "FM", "OV", "LR", "ARC")
+
 #: The 280 videos of the test set.
 TEST = tuple(f"{kind}-{number}" for kind, numbers in _CLASSES.items() for number in numbers)
 #: The other 1120.
@@ -52,13 +58,18 @@ def load(spec: Spec) -> Dataset:
         else:
             places.setdefault(folder, spec.path / folder)
     found = [
-        Sequence(name, partial(files.all_frames, places[name] / "img"), partial(_annotations, places[name]))
+        Sequence(
+            name,
+            partial(files.all_frames, places[name] / "img"),
+            partial(_annotations, places[name]),
+            files.read_challenges(spec.path / "att" / f"{name}.txt", _ATTRIBUTES),
+        )
         for name in names
         if name in places
     ]
     missing = [name for name in names if name not in places]
     dataset = "lasot-train" if spec.split == "train" else "lasot"
-    return build(spec, dataset, found, missing, wanted="folders such as airplane/airplane-1/ with img/")
+    return build(spec, dataset, found, missing, rules="lasot", wanted="folders such as airplane/airplane-1/ with img/")
 
 
 def _annotations(folder: Path) -> Annotations:

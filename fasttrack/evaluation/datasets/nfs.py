@@ -4,6 +4,11 @@ Layout: ``NAME/30/NAME/00001.jpg`` and ``NAME/30/NAME.txt`` with rows ``track xm
 generated "class"`` as its annotation tool writes them: edges of the box from the picture's corner (0, 0), ``lost``
 where the target is outside the picture. In most sequences the rows are those of the 240 frames a second, of which every
 eighth is an image. By rounding there may be one image or one row too many at the end: it is left out.
+
+pytracking's copy at 30 frames per second is read as well: ``sequences/NAME/00001.jpg`` and ``anno/nfs_NAME.txt`` with
+rows x, y, w, h (tabs), one for each image; again one too many is left out. Its authors do not say what its corner is:
+(0, 0) is taken, as in the original. Names are those without ``nfs_``.
+Source: ``pytracking/evaluation/nfsdataset.py`` and issues 160 and 211 of visionml/pytracking.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from fasttrack.errors import SourceError
 from fasttrack.evaluation.datasets import files
 from fasttrack.evaluation.datasets.spec import Spec, build
 from fasttrack.evaluation.sequence import Annotations, Dataset, ImageFrames, Sequence
-from fasttrack.evaluation.tables import parse_table, read_text, split_row
+from fasttrack.evaluation.tables import parse_table, read_table, read_text, split_row
 
 __all__ = ["NAMES", "load"]
 
@@ -40,13 +45,21 @@ _STEP = 8  # rows at 240 frames per second for one image at 30
 
 def load(spec: Spec) -> Dataset:
     """All folders that have a ``30/``: the list of names, which other toolkits use, tells only what is missing."""
-    there = [name for name in files.folders(spec.path) if (spec.path / name / "30").is_dir()]
-    found = [
-        Sequence(name, partial(_frames, spec.path / name / "30"), partial(_annotations, spec.path / name / "30"))
-        for name in there
-    ]
+    if (spec.path / "sequences").is_dir() and (spec.path / "anno").is_dir():
+        there = files.folders(spec.path / "sequences")
+        found = [
+            Sequence(name, partial(_copied_frames, spec.path, name), partial(_copied_annotations, spec.path, name))
+            for name in there
+        ]
+    else:
+        there = [name for name in files.folders(spec.path) if (spec.path / name / "30").is_dir()]
+        found = [
+            Sequence(name, partial(_frames, spec.path / name / "30"), partial(_annotations, spec.path / name / "30"))
+            for name in there
+        ]
     missing = [name for name in NAMES if name not in there]
-    return build(spec, "nfs", found, missing, wanted="folders such as bee/30/ with bee/ and bee.txt")
+    wanted = "folders such as bee/30/ with bee/ and bee.txt, or sequences/bee/ with anno/nfs_bee.txt"
+    return build(spec, "nfs", found, missing, wanted=wanted)
 
 
 def _read(folder: Path) -> tuple[ImageFrames, NDArray[np.float64], Path]:
@@ -65,6 +78,26 @@ def _read(folder: Path) -> tuple[ImageFrames, NDArray[np.float64], Path]:
         raise SourceError(f"{truth}: {len(lines)} rows for {len(images)} images, wanted one or eight for each")
     count = min(len(table), len(images))
     return ImageFrames(images[:count]), table[:count], truth
+
+
+def _read_copied(root: Path, name: str) -> tuple[ImageFrames, NDArray[np.float64], Path]:
+    """Images and boxes of pytracking's copy, of the same number."""
+    truth, images = root / "anno" / f"nfs_{name}.txt", files.all_frames(root / "sequences" / name).paths
+    table = read_table(truth, 4)
+    if abs(len(table) - len(images)) > 1:
+        files.check_count(truth, len(table), len(images))
+    count = min(len(table), len(images))
+    return ImageFrames(images[:count]), table[:count], truth
+
+
+def _copied_frames(root: Path, name: str) -> ImageFrames:
+    return _read_copied(root, name)[0]
+
+
+def _copied_annotations(root: Path, name: str) -> Annotations:
+    _, table, truth = _read_copied(root, name)
+    boxes = files.boxes_of(table, truth, base=0)
+    return Annotations(boxes, visible=files.seen(boxes))
 
 
 def _frames(folder: Path) -> ImageFrames:

@@ -40,7 +40,7 @@ def load(spec: Spec) -> Dataset:
             else:
                 missing.append(truth.stem)
     name = "trackingnet-train" if spec.split == "train" else "trackingnet"
-    return build(spec, name, found, missing, wanted="anno/NAME.txt with frames/NAME/")
+    return build(spec, name, found, missing, rules="trackingnet", wanted="anno/NAME.txt with frames/NAME/")
 
 
 def _parts(spec: Spec) -> list[Path]:

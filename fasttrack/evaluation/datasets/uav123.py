@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fasttrack.errors import SourceError
 from fasttrack.evaluation.datasets import files
 from fasttrack.evaluation.datasets.spec import Spec, build
 from fasttrack.evaluation.sequence import Annotations, Dataset, ImageFrames, Sequence
-from fasttrack.evaluation.tables import read_table
 
 __all__ = ["TARGETS", "Target", "load"]
 
@@ -107,7 +105,7 @@ def _sequence(images: Path, truths: Path, target: Target) -> Sequence:
         target.name,
         partial(_frames, folder, target.first, target.last),
         partial(_annotations, truth, target.last - target.first + 1),
-        _attributes(truths / "att" / truth.name),
+        files.read_challenges(truths / "att" / truth.name, _ATTRIBUTES),
     )
 
 
@@ -117,13 +115,3 @@ def _frames(folder: Path, first: int, last: int) -> ImageFrames:
 
 def _annotations(truth: Path, frames: int) -> Annotations:
     return files.read_annotations(truth, frames, base=1)
-
-
-def _attributes(path: Path) -> frozenset[str]:
-    """Challenges of a target: twelve flags in the order of ``_ATTRIBUTES``; none where the file is not there."""
-    if not path.is_file():
-        return frozenset()
-    flags = read_table(path, len(_ATTRIBUTES))
-    if len(flags) != 1:
-        raise SourceError(f"{path}: {len(flags)} rows, wanted one of {len(_ATTRIBUTES)} flags")
-    return frozenset(name for name, flag in zip(_ATTRIBUTES, flags[0], strict=True) if flag)

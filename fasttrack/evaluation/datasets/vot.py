@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fasttrack.errors import SourceError
 from fasttrack.evaluation.datasets import files
 from fasttrack.evaluation.datasets.spec import Spec, build
+from fasttrack.evaluation.metrics.polygon import around, corners
 from fasttrack.evaluation.sequence import Annotations, Dataset, ImageFrames, Sequence
 from fasttrack.evaluation.tables import read_table, read_text
 
@@ -69,15 +70,8 @@ def _annotations(folder: Path) -> Annotations:
     table = read_table(truth, (4, 8))
     files.check_count(truth, len(table), frames)
     polygons = table if table.shape[1] == 8 else None
-    boxes = files.boxes_of(_around(table) if polygons is not None else table, truth, base=0)
+    boxes = files.boxes_of(table if polygons is None else around(corners(polygons)), truth, base=0)
     return Annotations(boxes, polygons=polygons, visible=files.seen(boxes), tags=_tags(folder, frames))
-
-
-def _around(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 4) smallest upright boxes around (N, 8) corners."""
-    corners = polygons.reshape(-1, 4, 2)
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    return np.hstack([low, high - low])
 
 
 def _tags(folder: Path, frames: int) -> dict[str, NDArray[np.bool_]]:

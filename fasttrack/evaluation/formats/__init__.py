@@ -80,5 +80,7 @@ def _first_row(tree: Tree, entry: Entry) -> str:
 
 
 def _is_vot(tree: Tree, entry: Entry) -> bool:
-    """A run of VOT begins with a code, lies a folder deeper than one of GOT-10k, or from an anchor."""
+    """A run of VOT is binary, begins with a code, lies a folder deeper than one of GOT-10k, or from an anchor."""
+    if entry.file.endswith(".bin"):
+        return True
     return entry.file.count("/") == 2 or entry.anchor is not None or len(split_row(_first_row(tree, entry))) == 1

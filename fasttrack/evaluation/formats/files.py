@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fasttrack.errors import SourceError
+from fasttrack.evaluation.formats.vot_regions import trajectory_text
 from fasttrack.evaluation.tables import read_text
 from fasttrack.evaluation.whole import replacing, write_whole
 
@@ -20,7 +21,7 @@ def is_archive(path: Path) -> bool:
 
 
 class Tree:
-    """Text files under a folder or in an archive.
+    """Text files under a folder or in an archive; VOT's binary trajectories (``.bin``) are read as the same text.
 
     Attributes:
         root: the folder or archive.
@@ -29,16 +30,28 @@ class Tree:
     """
 
     def __init__(
-        self, root: Path, names: Iterable[str], texts: dict[str, str] | None = None, single: bool = False
+        self, root: Path, names: Iterable[str], contents: dict[str, bytes] | None = None, single: bool = False
     ) -> None:
         self.root = root
         self.single = single
         self.names = sorted(names)
-        self._texts = texts
+        self._contents = contents
 
     def text(self, name: str) -> str:
         """Text of a file. Raises SourceError naming it."""
-        return read_text(self.root / name) if self._texts is None else self._texts[name]
+        if name.endswith(".bin"):
+            return trajectory_text(self._bytes(name), self.label(name))
+        if self._contents is None:
+            return read_text(self.root / name)
+        return self._contents[name].decode("utf-8-sig", errors="replace")
+
+    def _bytes(self, name: str) -> bytes:
+        if self._contents is not None:
+            return self._contents[name]
+        try:
+            return (self.root / name).read_bytes()
+        except OSError as error:
+            raise SourceError(f"{self.label(name)}: cannot be read ({error.strerror or error})") from error
 
     def label(self, name: str) -> str:
         """What messages call the file."""
@@ -73,15 +86,15 @@ def _files_under(folder: Path) -> list[str]:
 
 
 def _open_archive(path: Path) -> Tree:
-    texts = {}
+    contents = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if not entry.is_dir():
-                    texts[entry.filename] = archive.read(entry).decode("utf-8-sig", errors="replace")
+                    contents[entry.filename] = archive.read(entry)
     except (OSError, zipfile.BadZipFile) as error:
         raise SourceError(f"{path}: not a whole zip archive ({error})") from error
-    return Tree(path, texts, texts)
+    return Tree(path, contents, contents)
 
 
 def write_files(path: Path, files: Iterable[tuple[str, str]]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from fasttrack.evaluation.formats.base import Format
-from fasttrack.evaluation.formats.vot import CODES
+from fasttrack.evaluation.formats.vot_regions import CODES, parse_region
 from fasttrack.evaluation.tables import split_row
 
 __all__ = ["Problem", "Scan", "scan_boxes", "scan_mot", "scan_regions", "scan_times"]
@@ -102,6 +102,7 @@ def scan_boxes(text: str, format: Format) -> Scan:
 def scan_regions(text: str, format: Format, restarts: bool) -> Scan:
     """A file of VOT regions; with ``restarts`` a tracker that stopped runs again only after it was started."""
     widths = {1, 4, *range(6, 200, 2)}
+    text = "\n".join(map(_unmasked, text.rstrip().splitlines()))
     scan = _scan(text, format, widths, "1 (a code), 4 (a rectangle) or the corners of a polygon")
     stopped = False
     for line, row in enumerate(scan.rows, 1):
@@ -117,6 +118,16 @@ def scan_regions(text: str, format: Format, restarts: bool) -> Scan:
             scan.add("numbers", line, "neither 0 nor 1 after the tracker failed or was not running")
         stopped = row in ([0.0], [2.0])
     return scan
+
+
+def _unmasked(line: str) -> str:
+    """The box around a mask in the place of its row; other rows, and masks that are none, as they are."""
+    if not line.startswith("m"):
+        return line
+    try:
+        return ",".join(map(repr, parse_region(split_row(line)).tolist()))
+    except ValueError:
+        return line
 
 
 def scan_mot(text: str, format: Format, length: int) -> Scan:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttrack.evaluation.outcome import INIT, SKIPPED, TRACKED, Outcome
+from fasttrack.evaluation.outcome import INIT, TRACKED, Outcome, from_the_start
 
 __all__ = ["Track", "fill_starts", "make_track", "track_of"]
 
@@ -76,15 +76,8 @@ def make_track(
 
 def track_of(outcome: Outcome, run: int) -> Track:
     """The outcome of a unit with one row for every frame from 0 on: those before its first are ``SKIPPED``."""
-    before = outcome.first
-
-    def pad(column: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.concatenate([np.full((before, *column.shape[1:]), np.nan), column])
-
-    states = np.concatenate([np.full(before, SKIPPED, np.int8), outcome.states])
-    return make_track(
-        outcome.unit.sequence, pad(outcome.boxes), states, pad(outcome.seconds), pad(outcome.scores), run=run
-    )
+    whole = from_the_start(outcome)
+    return make_track(outcome.unit.sequence, whole.boxes, whole.states, whole.seconds, whole.scores, run=run)
 
 
 def fill_starts(track: Track, truth: NDArray[np.float64]) -> Track:

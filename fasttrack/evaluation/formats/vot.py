@@ -13,14 +13,14 @@ from fasttrack.errors import SourceError
 from fasttrack.evaluation.formats.base import Entry, Format, number_text, shift
 from fasttrack.evaluation.formats.files import Tree
 from fasttrack.evaluation.formats.track import Track, make_track
+from fasttrack.evaluation.formats.vot_regions import CODES, parse_region
+from fasttrack.evaluation.metrics.polygon import around
 from fasttrack.evaluation.outcome import FAILURE, INIT, SKIPPED, TRACKED
 from fasttrack.evaluation.tables import parse_table, split_row
 
-__all__ = ["CODES", "VOT", "Vot", "parse_region"]
+__all__ = ["VOT", "Vot"]
 
-_FILE = re.compile(r"(?:(?P<path>.*)/)?(?P<name>[^/]+)_(?P<number>\d{3}|\d{8})\.txt")
-
-CODES = {0: SKIPPED, 1: INIT, 2: FAILURE}  # rows of one number
+_FILE = re.compile(r"(?:(?P<path>.*)/)?(?P<name>[^/]+)_(?P<number>\d{3}|\d{8})\.(?:txt|bin)")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Vot(Format):
         found: dict[str, list[Entry]] = {}
         for name in tree.names:
             match = _FILE.fullmatch(name)
-            if match is None:
+            # Of a run that is there twice the toolkit reads the text.
+            if match is None or (name.endswith(".bin") and f"{name[:-4]}.txt" in names):
                 continue
             experiment, _, folder = (match["path"] or "").rpartition("/")
             if "/" not in experiment and (folder == match["name"] or (tree.single and not folder)):
@@ -75,7 +76,7 @@ class Vot(Format):
 
     @staticmethod
     def _entry(name: str, match: re.Match[str], names: set[str]) -> Entry:
-        number, stem = int(match["number"]), name.removesuffix(".txt")
+        number, stem = int(match["number"]), name[:-4]
         multi_start = len(match["number"]) == 8
         times = [f"{stem}_time.value", f"{stem.removesuffix('_' + match['number'])}_time.txt"]
         return Entry(
@@ -102,9 +103,9 @@ class Vot(Format):
             elif len(region) == 4:
                 boxes[row] = region
             else:
-                corners = region.reshape(-1, 2)
-                boxes[row] = *corners.min(0), *np.ptp(corners, axis=0)
-                polygons[row] = corners - self.base
+                points = region.reshape(-1, 2)
+                boxes[row] = around(points)
+                polygons[row] = points - self.base
         if not lines:
             raise SourceError(f"{tree.label(entry.file)}: holds no region")
         states[np.isnan(boxes).any(1) & (states == TRACKED)] = SKIPPED
@@ -149,27 +150,6 @@ class Vot(Format):
         return {name for name in tree.names if name.endswith(".value")}
 
 
-def parse_region(words: Sequence[str]) -> NDArray[np.float64]:
-    """Numbers of a region: a code, x, y, w, h, or the corners of a polygon.
-
-    Raises:
-        ValueError: it is none of them; what it says goes into the message with file and line.
-    """
-    if words and words[0].startswith("m"):
-        raise ValueError("a mask, which is not read")
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError:
-        raise ValueError("not a region") from None
-    if len(values) == 1 and values[0] not in CODES:
-        raise ValueError("a code that is not 0, 1 or 2")
-    if len(values) not in (1, 4) and (len(values) < 6 or len(values) % 2):
-        raise ValueError(f"{len(values)} numbers, wanted 1 (code), 4 (rectangle) or the corners of a polygon")
-    if np.isinf(values).any():
-        raise ValueError("not finite")
-    return values
-
-
 VOT = Vot("vot", "EXPERIMENT/NAME/NAME_001.txt and NAME_001_time.value, commas", base=0, times="may")
 """VOT: ``baseline/NAME/NAME_001.txt``, a region a row with commas, corners counted from 0.
 
@@ -177,7 +157,8 @@ A row is ``1`` (the tracker was started), ``2`` (it failed), ``0`` (it was not r
 polygon; a row with NaN counts as ``0``. Properties lie beside it, a value a row, empty where there is none:
 ``NAME_001_time.value`` (s), ``NAME_001_confidence.value``; ``NAME_time.txt`` of the older toolkit (a column per run) is
 read. Multi-start runs are ``NAME_00000050.txt``, rows in the order of tracking from frame 50, forwards or backwards:
-which of them only the dataset tells. Masks are refused.
+which of them only the dataset tells. ``.bin`` instead of ``.txt``, what the toolkit writes unless it is told not to, is
+read alike. Of a mask the box around its px is read: masks are not held.
 Source: vot-toolkit, ``tracker/results.py``, ``region/io.py``, ``experiment/multirun.py``, ``multistart.py``; pysot,
 ``tools/test.py``.
 """

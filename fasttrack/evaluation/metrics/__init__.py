@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from fasttrack.evaluation.metrics.attributes import AttributeScores, by_attribute
 from fasttrack.evaluation.metrics.got10k import GotScores, got10k_overlaps, got10k_scores
-from fasttrack.evaluation.metrics.lasot_trackingnet import LaSotScores, TrackingNetScores, lasot, trackingnet
+from fasttrack.evaluation.metrics.lasot_trackingnet import (
+    LaSotScores,
+    TrackingNetScores,
+    lasot,
+    trackingnet_frames,
+    trackingnet_scores,
+)
 from fasttrack.evaluation.metrics.one_pass import RULES, Scores, mean_scores, pool_scores, score_boxes
 from fasttrack.evaluation.metrics.overlap import center_error, iou, normalised_center_error
 from fasttrack.evaluation.metrics.polygon import polygon_iou, raster_iou
@@ -35,6 +41,7 @@ __all__ = [
     "raster_iou",
     "score_boxes",
     "supervised",
-    "trackingnet",
+    "trackingnet_frames",
+    "trackingnet_scores",
     "unsupervised",
 ]

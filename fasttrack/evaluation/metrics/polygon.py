@@ -17,7 +17,16 @@ from numpy.typing import ArrayLike, NDArray
 from fasttrack.errors import RangeError, ShapeError
 from fasttrack.evaluation.metrics.overlap import Floats, iou
 
-__all__ = ["corners", "polygon_iou", "raster_iou"]
+__all__ = ["around", "corners", "polygon_iou", "raster_iou"]
+
+
+def around(points: Floats) -> Floats:
+    """(…, 4) smallest upright boxes x, y, w, h around (…, K, 2) points; NaN in a coordinate where a point has NaN.
+
+    Source: ``Polygon.convert`` of the VOT toolkit.
+    """
+    low = points.min(-2)
+    return np.concatenate([low, points.max(-2) - low], axis=-1)
 
 
 def corners(regions: ArrayLike) -> Floats:

@@ -3,26 +3,28 @@
 The frames they count and what they put in the place of a measure that is not there: the first frame, frames whose
 ground truth is NaN, empty or marked absent, unusable result boxes, and the number of frames to divide by.
 
-========== ============ ============================ ========================= =================== ================
-rules      first frame  ground truth NaN             ground truth empty        marked absent       divides by
-========== ============ ============================ ========================= =================== ================
-otb        ground truth no success, both errors hit  the same, also x or y ≤ 0 counts nowhere      all frames
-pytracking ground truth no success, both errors hit  no success, error misses, counts nowhere      see below
-                                                     normalised error hits
-pysot      as it is     no success, both errors hit  no success, errors hit if counts nowhere      all frames
-                                                     the centre is ≤ 0
-got10k     left out     left out                     no success, errors miss   left out            frames left in
-========== ============ ============================ ========================= =================== ================
+=========== ============ ============================ ========================= =================== ================
+rules       first frame  ground truth NaN             ground truth empty        marked absent       divides by
+=========== ============ ============================ ========================= =================== ================
+otb         ground truth no success, both errors hit  the same, also x or y ≤ 0 counts nowhere      all frames
+lasot       ground truth no success, both errors hit  the same, also x or y ≤ 0 counts nowhere      all frames
+pytracking  ground truth no success, both errors hit  no success, error misses, counts nowhere      see below
+                                                      normalised error hits
+pysot       as it is     no success, both errors hit  no success, errors hit if counts nowhere      all frames
+                                                      the centre is ≤ 0
+got10k      left out     left out                     no success, errors miss   left out            frames left in
+trackingnet ground truth no success, both errors miss the same                  as any other        all frames
+=========== ============ ============================ ========================= =================== ================
 
 "Hits" is no misprint: those toolkits set the error of such frames to −1, and −1 ≤ k holds for every k. That is why
-precision on UAV123 (NaN where the target is out of view) is higher than it should be in three of four, and why
-success differs by what the frames are divided by.
+precision on UAV123 (NaN where the target is out of view) is higher than it should be in otb, pytracking and pysot, and
+why success differs by what the frames are divided by.
 
 Sources, as read: ``calcSeqErrRobust.m`` and ``genPerfMat.m`` of the OTB Matlab toolkit v1.1 (Wu et al. 2015);
 ``calc_seq_err_robust.m`` and ``eval_tracker.m`` of the LaSOT toolkit (Fan et al. 2019), which is OTB's with absent
 frames; ``pytracking/analysis/extract_results.py`` (visionml/pytracking); ``toolkit/utils/statistics.py`` and
 ``toolkit/evaluation/ope_benchmark.py`` (STVIR/pysot); ``got10k/experiments/got10k.py`` and ``got10k/utils/metrics.py``
-(got-10k/toolkit).
+(got-10k/toolkit); ``metrics.py`` of SilvioGiancola/TrackingNet-devkit.
 """
 
 from __future__ import annotations
@@ -71,6 +73,11 @@ def _otb(boxes: Floats, truth: Floats, visible: Mask | None, _: tuple[float, flo
     overlap, error, normalised = _distances(boxes, truth)
     overlap[~valid] = error[~valid] = normalised[~valid] = -1
     return _without(~visible if visible is not None else None, overlap, error, normalised)
+
+
+def _lasot(boxes: Floats, truth: Floats, visible: Mask | None, size: tuple[float, float] | None) -> Measured:
+    """Rules of the LaSOT toolkit: those of OTB for a dataset that marks absence, also where no frame is marked."""
+    return _otb(boxes, truth, np.ones(len(truth), np.bool_) if visible is None else visible, size)
 
 
 def _pytracking(boxes: Floats, truth: Floats, visible: Mask | None, _: tuple[float, float] | None) -> Measured:
@@ -163,6 +170,23 @@ def _clipped(boxes: Floats, size: tuple[float, float]) -> Floats:
     return np.stack([x - 1, y - 1, w, h], axis=1)
 
 
+def _trackingnet(boxes: Floats, truth: Floats, _: Mask | None, __: tuple[float, float] | None) -> Measured:
+    """Rules of TrackingNet's evaluation server.
+
+    - Boxes and ground truth are rounded to whole pixels, half to even. (Here of the 0-based numbers: a coordinate that
+      lies on a half pixel may come out one pixel apart if the files are 1-based.)
+    - The first box is then the ground truth.
+    - All frames are divided by; a result of NaN is a miss.
+
+    The ground truth is never absent in this dataset: here a frame of NaN or empty ground truth is a miss as well.
+    """
+    boxes, truth = np.round(boxes), np.round(truth)
+    boxes[0] = truth[0]
+    overlap, error, normalised = _distances(boxes, truth)
+    error[~_all(truth[:, 2:] > 0)] = np.nan
+    return Measured(overlap, error, normalised, len(truth))
+
+
 def _any(flags: Mask) -> Mask:
     return np.asarray(flags.any(axis=1))
 
@@ -192,4 +216,6 @@ RULES: dict[str, Callable[[Floats, Floats, Mask | None, tuple[float, float] | No
     "pytracking": _pytracking,
     "pysot": _pysot,
     "got10k": _got10k,
+    "lasot": _lasot,
+    "trackingnet": _trackingnet,
 }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fasttrack.errors import ArgumentError, SourceError
 from fasttrack.evaluation.contestants.recorded import RecordedBoxes
-from fasttrack.evaluation.metrics.polygon import raster_iou
+from fasttrack.evaluation.metrics.polygon import around, corners, raster_iou
 from fasttrack.evaluation.outcome import INIT, Outcome, Unit
 from fasttrack.evaluation.protocols.base import Protocol, Session, first_box, has_box, replayed, replayed_pass
 from fasttrack.evaluation.sequence import Sequence
@@ -104,17 +104,11 @@ class Unsupervised(Protocol):
 
 
 def starting_boxes(sequence: Sequence) -> NDArray[np.float64]:
-    """(N, 4) upright boxes around the polygons, from their least to their largest coordinates; else the boxes.
-
-    Source: ``Polygon.convert`` of the VOT toolkit.
-    """
+    """(N, 4) upright boxes around the polygons (``around``); where there is none, the boxes."""
     polygons = sequence.annotations.polygons
     if polygons is None:
         return sequence.boxes
-    corners = polygons.reshape(len(polygons), 4, 2)
-    least, most = corners.min(1), corners.max(1)
-    finite: NDArray[np.bool_] = np.all(np.isfinite(polygons), axis=1)
-    return np.where(finite[:, None], np.concatenate([least, most - least], 1), sequence.boxes)
+    return np.where(np.isfinite(polygons).all(1, keepdims=True), around(corners(polygons)), sequence.boxes)
 
 
 def overlaps(box: Box, region: NDArray[np.float64], width: int, height: int) -> bool:

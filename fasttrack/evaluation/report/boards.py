@@ -18,7 +18,7 @@ from fasttrack.evaluation.report.sheets import Album
 from fasttrack.evaluation.sequence import Annotations
 from fasttrack.evaluation.sequence import Sequence as Video
 
-__all__ = ["FPS_COLUMNS", "UNSCORED", "Task", "Tally", "coverage", "ranked_by", "speed_points", "worst_first"]
+__all__ = ["FPS_COLUMNS", "UNSCORED", "Task", "Tally", "coverage", "ranked_by", "rows_of", "speed_points"]
 __all__ += ["worst_sheets"]
 
 FPS_COLUMNS = (
@@ -186,13 +186,24 @@ def speed_points(standings: Sequence[Standing], column: Column) -> Points:
     return Points("speed", f"Speed and {label}", "frames per second", label, points, True, " ".join(notes))
 
 
-def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Rows in rising order of the mean of their first measure over the trackers that have one; the others last."""
+def rows_of(task: Task, tallies: Sequence[Tally], values: Mapping[str, Mapping[str, tuple[float, ...]]]) -> list[Row]:
+    """A row per sequence asked for: what each tracker (ident) has there, or the word for why it has nothing.
+
+    In rising order of the mean of the first measure over the trackers that have one; rows without any are last.
+    """
 
     def difficulty(row: Row) -> float:
-        values = [cell[0] for cell in row.cells.values() if not isinstance(cell, str)]
-        return float(np.mean(values)) if values else np.inf
+        first = [cell[0] for cell in row.cells.values() if not isinstance(cell, str)]
+        return float(np.mean(first)) if first else np.inf
 
+    attributes = task.attributes()
+    rows = []
+    for name, frames in task.lengths.items():
+        cells: dict[str, tuple[float, ...] | str] = {}
+        for tally in tallies:
+            mine = values.get(tally.entry.ident, {})
+            cells[tally.entry.ident] = mine[name] if name in mine else tally.states[name]
+        rows.append(Row(name, frames, attributes[name], cells))
     return sorted(rows, key=difficulty)
 
 

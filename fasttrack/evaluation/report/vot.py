@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fasttrack.errors import SourceError
 from fasttrack.evaluation.metrics.vot import supervised, unsupervised
-from fasttrack.evaluation.outcome import SKIPPED, Outcome
+from fasttrack.evaluation.outcome import Outcome, from_the_start
 from fasttrack.evaluation.report.boards import (
     FPS_COLUMNS,
     UNSCORED,
@@ -20,11 +20,11 @@ from fasttrack.evaluation.report.boards import (
     Task,
     coverage,
     ranked_by,
+    rows_of,
     speed_points,
-    worst_first,
     worst_sheets,
 )
-from fasttrack.evaluation.report.model import Board, Column, Curves, Points, Row, Standing
+from fasttrack.evaluation.report.model import Board, Column, Curves, Points, Standing
 from fasttrack.evaluation.sequence import Annotations, Dataset
 from fasttrack.evaluation.sequence import Sequence as Video
 from fasttrack.evaluation.truth import GoneFrames
@@ -82,6 +82,10 @@ def vot_board(task: Task) -> Board:
     standings = ranked_by(columns[0], lines)
     keys = ("accuracy", "failures") if restarts else ("overlap",)
     values = {ident: {name: mine[name].values[keys[0]] for name in common} for ident, mine in single.items()}
+    cells = {
+        ident: {name: tuple(scored.values[key] for key in keys) for name, scored in mine.items()}
+        for ident, mine in single.items()
+    }
     return Board(
         key=f"{task.dataset}-{task.protocol}",
         dataset=task.dataset,
@@ -96,7 +100,7 @@ def vot_board(task: Task) -> Board:
         points=_points(standings, columns[0]),
         attribute_key=keys[0],
         row_keys=keys,
-        rows=_rows(task, tallies, single, keys),
+        rows=rows_of(task, tallies, cells),
         sheets=worst_sheets(task, values, common),
         notices=notices,
     )
@@ -138,25 +142,9 @@ def _collect(task: Task, tally: _Kept, name: str, known: bool) -> None:
         if not known:
             tally.states.setdefault(name, UNSCORED)
         else:
-            found.append(_from_the_start(outcome))
+            found.append(from_the_start(outcome))
     if name not in tally.states:
         tally.outcomes[name] = found
-
-
-def _from_the_start(outcome: Outcome) -> Outcome:
-    """The outcome with rows for the frames before its first, in which the tracker did not run."""
-    before = outcome.first
-    if not before:
-        return outcome
-    return replace(
-        outcome,
-        first=0,
-        boxes=np.concatenate([np.full((before, 4), np.nan), outcome.boxes]),
-        states=np.concatenate([np.full(before, SKIPPED, np.int8), outcome.states]),
-        seconds=np.concatenate([np.full(before, np.nan), outcome.seconds]),
-        scores=np.concatenate([np.full(before, np.nan), outcome.scores]),
-        lost=np.concatenate([np.zeros(before, np.bool_), outcome.lost]),
-    )
 
 
 def _restarted(dataset: Dataset, pixels: bool, outcomes: Sequence[Sequence[Outcome]]) -> _Scored:
@@ -192,20 +180,3 @@ def _points(standings: Sequence[Standing], column: Column) -> list[Points]:
     note = "Reliability: probability to track 30 frames without a failure."
     plots = [Points("ar", "Accuracy and robustness", "reliability", "accuracy", points, note=note)] if points else []
     return [*plots, speed_points(standings, column)]
-
-
-def _rows(
-    task: Task, tallies: Sequence[_Kept], single: Mapping[str, Mapping[str, _Scored]], keys: Sequence[str]
-) -> list[Row]:
-    attributes = task.attributes()
-    rows = []
-    for name, frames in task.lengths.items():
-        cells: dict[str, tuple[float, ...] | str] = {}
-        for tally in tallies:
-            scored = single.get(tally.entry.ident, {}).get(name)
-            if scored is None:
-                cells[tally.entry.ident] = tally.states[name]
-            else:
-                cells[tally.entry.ident] = tuple(scored.values[key] for key in keys)
-        rows.append(Row(name, frames, attributes[name], cells))
-    return worst_first(rows)

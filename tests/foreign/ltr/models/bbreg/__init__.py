@@ -1,0 +1,1 @@
+from .iou_net import OverlapNet as OverlapNet

@@ -1,0 +1,1 @@
+from tracker.correlation import Tracker as Tracker
