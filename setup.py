@@ -21,6 +21,7 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -181,7 +182,7 @@ class BuildKernels(build_ext):
             )
         # Vector types in signatures stay inside one object file: their ABI note does not concern us.
         common = ["-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast"]
-        common += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi"]
+        common += ["-DNDEBUG", "-fwrapv", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi"]
         # The last of two -O flags counts.
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-O1"]
         extra = sanitize if os.environ.get("FASTTRACK_SANITIZE") == "1" else []
@@ -214,7 +215,15 @@ class BuildKernels(build_ext):
         )
 
     def command(self) -> list[str]:
+        """The compiler, with the flags of the environment.
+
+        Those Python was compiled with are left out where nothing needs them (macOS names architectures there): the
+        kernels would differ from one Python to the next.
+        """
         command = [*(self.compiler.compiler_cxx or ["c++"])]
+        if sys.platform == "linux":
+            words = [os.environ.get(name, "") for name in ("CFLAGS", "CXXFLAGS", "CPPFLAGS")]
+            command = shlex.split(" ".join([os.environ.get("CXX") or command[0], *words]))
         if shutil.which(command[0]) is None:
             raise SystemExit(f"no compiler {command[0]}; FASTTRACK_BUILD=none installs without compiled kernels")
         return command

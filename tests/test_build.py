@@ -93,10 +93,16 @@ def test_every_include_of_ours_is_found(build):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="built with g++ or clang++")
-def test_a_missing_compiler_names_the_way_out(build):
+def test_a_missing_compiler_names_the_way_out(build, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
     from setuptools import Distribution
 
     command = build["BuildKernels"](Distribution())
     command.compiler = type("Compiler", (), {"compiler_cxx": ["no-such-c++"]})()
     with pytest.raises(SystemExit, match=r"no compiler no-such-c\+\+; FASTTRACK_BUILD=none"):
         command.command()
+    # On Linux the flags of the environment count, those of Python do not.
+    if sys.platform == "linux":
+        monkeypatch.setenv("CXXFLAGS", "-O2 -DTHIS")
+        command.compiler.compiler_cxx = [sys.executable, "-fwrapv"]
+        assert command.command() == [sys.executable, "-O2", "-DTHIS"]
