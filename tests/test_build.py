@@ -106,3 +106,16 @@ def test_a_missing_compiler_names_the_way_out(build, monkeypatch):
         monkeypatch.setenv("CXXFLAGS", "-O2 -DTHIS")
         command.compiler.compiler_cxx = [sys.executable, "-fwrapv"]
         assert command.command() == [sys.executable, "-O2", "-DTHIS"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="built with g++ or clang++")
+def test_where_no_nvcc_is_found(build, monkeypatch):
+    """The automatic build leaves the CUDA kernels out; one that was asked for them stops."""
+    from setuptools import Distribution
+
+    build["find_nvcc"] = lambda: None
+    monkeypatch.delenv("FASTTRACK_BUILD", raising=False)
+    assert build["BuildKernels"](Distribution()).cuda_jobs() == ([], [])
+    monkeypatch.setenv("FASTTRACK_BUILD", "cuda")
+    with pytest.raises(SystemExit, match="nvcc was not found"):
+        build["BuildKernels"](Distribution()).cuda_jobs()
