@@ -1,5 +1,7 @@
 """What the wheel and the sdist hold, and that importing is free."""
 
+import email
+import re
 import subprocess
 import sys
 import tarfile
@@ -7,6 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging import requirements
+
+import fasttrack
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,7 +35,10 @@ def environment(mode):
 @pytest.mark.slow
 def test_wheel_holds_every_package_and_nothing_else(tmp_path):
     pytest.importorskip("setuptools", minversion="77", reason="building needs setuptools ≥ 77")
-    names = set(zipfile.ZipFile(build("wheel", tmp_path)).namelist())
+    wheel = build("wheel", tmp_path)
+    # Built without the extension, it serves every Python and every system.
+    assert wheel.name.endswith("-py3-none-any.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {str(p.relative_to(ROOT)) for p in (ROOT / "fasttrack").rglob("*.py")}
     wanted |= {"fasttrack/" + str(p.relative_to(ROOT)) for p in (ROOT / "kernels").rglob("*.py")}
     wanted |= {"fasttrack/py.typed"}
@@ -42,6 +50,26 @@ def test_wheel_holds_every_package_and_nothing_else(tmp_path):
     assert wanted <= names, sorted(wanted - names)
     strangers = {n for n in names - wanted if not n.startswith("fasttrack-")}
     assert not strangers
+    check_metadata(zipfile.ZipFile(wheel))
+
+
+def check_metadata(wheel):
+    """What an index shows and what pip resolves."""
+    [folder] = {n.split("/")[0] for n in wheel.namelist() if ".dist-info/" in n}
+    assert "Root-Is-Purelib: true" in wheel.read(f"{folder}/WHEEL").decode()
+    assert f"{folder}/licenses/LICENSE" in wheel.namelist()
+    told = email.message_from_bytes(wheel.read(f"{folder}/METADATA"))
+    assert told["Name"] == "fasttrack" and told["Version"] == fasttrack.__version__
+    assert told["Requires-Python"] == ">=3.10" and told["License-Expression"] == "Apache-2.0"
+    assert told["Description-Content-Type"] == "text/markdown" and "# fasttrack" in told.get_payload()
+    extras = set(told.get_all("Provides-Extra"))
+    assert {"cuda", "eval", "test", "dev"} <= extras
+    needs = [requirements.Requirement(line) for line in told.get_all("Requires-Dist")]
+    assert {"torch", "numpy", "opencv-python-headless"} <= {n.name for n in needs if n.marker is None}
+    for need in needs:
+        # A lower bound or a pin everywhere, no address, and of our own extras only those that exist.
+        assert need.url is None and (need.specifier or need.name == "fasttrack"), str(need)
+        assert need.name != "fasttrack" or need.extras <= extras, str(need)
 
 
 @pytest.mark.slow
@@ -73,6 +101,17 @@ def test_ops_load_no_optional_package():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", source], check=True)
+
+
+def test_oldest_versions_are_pinned_where_they_are_tested():
+    """The job "oldest" of the CI installs the lower bounds of pyproject.toml."""
+    project = (ROOT / "pyproject.toml").read_text()
+    bounds = dict(re.findall(r'^    "([a-z-]+)>=([0-9.]+)",$', project, re.MULTILINE))
+    job = (ROOT / ".github/workflows/ci.yml").read_text().split("  oldest:")[1].split("  macos:")[0]
+    pins = dict(re.findall(r"([a-z-]+)==([0-9.]+)", job))
+    assert set(bounds) == {"torch", "numpy", "opencv-python-headless", "rich", "safetensors"}
+    for name, bound in bounds.items():
+        assert f"{pins[name]}.".startswith(f"{bound}."), f"{name}: {pins[name]} tested, {bound} promised"
 
 
 def test_wrong_build_mode_is_refused(tmp_path):

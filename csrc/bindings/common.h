@@ -13,9 +13,6 @@
 #include <vector>
 
 #include "cpu/api.h"
-#ifdef FT_WITH_CUDA
-#include "cuda/launch.h"
-#endif
 
 namespace py = pybind11;
 

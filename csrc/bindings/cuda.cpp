@@ -1,6 +1,10 @@
 // Bindings of the CUDA kernels: one launcher for all of them.
 #include "bindings/common.h"
 
+#ifdef FT_WITH_CUDA
+#include "cuda/launch.h"
+#endif
+
 namespace ft {
 
 #ifdef FT_WITH_CUDA

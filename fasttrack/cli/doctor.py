@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
 import platform
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from fasttrack.cli.backends import explain, gather
+from fasttrack.errors import BackendUnavailable
 
 __all__ = ["add_parser", "diagnose", "run", "unmet"]
 
@@ -46,7 +51,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def diagnose() -> dict[str, Any]:
-    """Everything the command shows, ready for JSON."""
+    """Everything the command shows, ready for JSON.
+
+    Raises:
+        BackendUnavailable: torch is not installed, so nothing can run.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise BackendUnavailable("no backend can run: torch is not installed: pip install 'torch>=2.6'")
     import torch
 
     ops = _ops()
@@ -58,6 +69,7 @@ def diagnose() -> dict[str, Any]:
         "devices": _devices(),
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("FASTTRACK_")},
         "window": _window(),
+        "backends": {name: asdict(backend) for name, backend in explain(gather()).items()},
         "ops": ops,
         "unmet": unmet(ops),
     }
@@ -156,10 +168,16 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines += [f"  {'device':<10} {device}" for device in report["devices"]]
     lines += [f"  {'window':<10} {report['window']}"]
     lines += [f"  {name}={value}" for name, value in report["environment"].items()]
+    lines += ["backends", *(_backend(name, found) for name, found in report["backends"].items())]
     lines += ["ops by backend", *_table(report["ops"])]
     if report["unmet"]:
         lines += ["FASTTRACK_REQUIRE is not met", *(f"  {line}" for line in report["unmet"])]
     return lines
+
+
+def _backend(name: str, found: dict[str, Any]) -> str:
+    cure = f" → {found['cure']}" if found["cure"] else ""
+    return f"  {name:<10} {'yes' if found['available'] else 'no':<4} {found['reason']}{cure}"
 
 
 def _table(ops: dict[str, dict[str, str | None]]) -> list[str]:
