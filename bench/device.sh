@@ -40,6 +40,7 @@ step contract_triton 150 "${pytest[@]}" tests/test_ops_contract.py -k triton
 step contract_cuda 120 "${pytest[@]}" tests/test_ops_contract.py tests/test_*_cuda.py -k cuda
 # The same kernels through CuPy's NVRTC, as where nvcc is missing.
 step contract_nvrtc 90 env FASTTRACK_CUDA=nvrtc "${pytest[@]}" tests/test_*_cuda.py
+step graphs 90 "${pytest[@]}" tests/test_torch_citizens.py -k cuda_graphs
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     step "sanitizer_$tool" 60 compute-sanitizer --tool "$tool" --error-exitcode 7 "$python" bench/correct.py cuda

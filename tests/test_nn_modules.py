@@ -15,7 +15,7 @@ from fasttrack import nn
 from fasttrack.spec.base import Tolerance
 
 CLOSE = Tolerance(1e-6, 1e-6, witness="0, 0: the same kernels")
-HALF = Tolerance(2e-3, 4e-3, witness="4e-4, 8e-4 of float16")
+HALF = Tolerance(2e-3, 4e-3, witness="4e-4, 4e-4 of float16")
 
 
 def normal(*shape, seed=0):

@@ -17,7 +17,7 @@ from fasttrack.vision.features import Backbone, LayerStack
 from fasttrack.vision.features.networks import NETWORKS, Tap
 from fasttrack.vision.labels import gaussian_map
 
-CLOSE = Tolerance(1e-5, 1e-4, witness="3e-7, 1e-6")
+CLOSE = Tolerance(1e-5, 1e-4, witness="2e-6, 2e-6")
 CROPPED = {
     "resnet18": ("layer2", "layer3"),
     "squeezenet": ("fire4",),

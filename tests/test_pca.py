@@ -28,7 +28,8 @@ def test_pca_against_an_svd():
     assert got.is_contiguous()
     again = PCA(5).fit(maps.clone())
     assert torch.equal(again.model.basis, pca.model.basis)
-    assert torch.equal(pca.apply(maps.contiguous(memory_format=torch.channels_last)), got)
+    # Not bit for bit: on some CPUs the product of matrices adds in another order for another layout.
+    assert relative(pca.apply(maps.contiguous(memory_format=torch.channels_last)), got) < 1e-6
 
 
 def test_pca_keeps_all_of_too_few_channels(caplog):

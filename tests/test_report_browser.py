@@ -88,8 +88,10 @@ def chromium(tmp_path, *options):
 def framed(tmp_path, page):
     """A file that shows the page as wide as a phone: a window itself cannot be so narrow."""
     file = tmp_path / "framed.html"
-    file.write_text(  # without the charset Chromium guesses, from as much as it has read by then
-        f'<!doctype html><meta charset="utf-8"><body style="margin:0"><iframe style="border:0;width:{PHONE}px;height:3000px" '
+    frame = f"border:0;width:{PHONE}px;height:3000px"
+    # Without the charset Chromium guesses, from as much as it has read by then.
+    file.write_text(
+        f'<!doctype html><meta charset="utf-8"><body style="margin:0"><iframe style="{frame}" '
         f'srcdoc="{html.escape(page)}"></iframe><script>{PROBE}</script></body>'
     )
     return f"file://{file}"

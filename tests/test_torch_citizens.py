@@ -98,7 +98,7 @@ def launchers():
             yield pytest.param(spec, id=spec.label)
 
 
-@pytest.mark.parametrize("spec", launchers())
+@pytest.mark.parametrize("spec", [*launchers()])
 def test_launchers_do_not_look_at_values(spec):
     """From the call to the kernel, forward and backward. (ridge_solve's CPU kernel reports its failures.)"""
     arguments = first_case(spec).make()
@@ -122,7 +122,7 @@ def placed(arguments):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU: torch.cuda.is_available() is False")
 @pytest.mark.parametrize("backend", ["triton", "cuda"])
-@pytest.mark.parametrize("spec", launchers())
+@pytest.mark.parametrize("spec", [*launchers()])
 def test_cuda_graphs(spec, backend):
     """A captured call, replayed on other values, gives what a call on those gives."""
     case = first_case(spec)
