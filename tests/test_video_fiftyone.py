@@ -89,10 +89,11 @@ def test_what_is_refused(tmp_path):
 
 
 def test_the_command_writes_a_dataset(tmp_path, capsys):
-    frames, out = write_images(tmp_path / "my frames", 4), tmp_path / "dataset"
+    (tmp_path / "my car").mkdir()
+    frames, out = write_images(tmp_path / "my car" / "img", 4), tmp_path / "dataset"
     assert main(["track", str(frames), "--box", "20,10,30,24", "--tracker", "mosse", "--fiftyone", str(out)]) == 0
     assert f"wrote      {out}" in capsys.readouterr().out
-    assert list(labels(out, "my_frames")) == ["1", "2", "3", "4"] and (out / "data" / "my_frames.mp4").stat().st_size
+    assert list(labels(out, "my_car_img")) == ["1", "2", "3", "4"] and (out / "data" / "my_car_img.mp4").stat().st_size
 
 
 @pytest.mark.peer

@@ -282,7 +282,8 @@ def _sinks(args: argparse.Namespace, source: Source) -> Iterator[Sink]:
     if args.rerun is not None:
         yield RerunSink(args.rerun, name=_label(args.source))
     if args.fiftyone is not None:
-        name = re.sub(r"[^\w.-]+", "_", Path(_label(args.source)).stem)
+        # Both parts: the folders of many sequences are all called img.
+        name = re.sub(r"[^\w.-]+", "_", str(Path(_label(args.source)).with_suffix("")))
         yield FiftyOneSink(args.fiftyone, name, source.fps if args.fps is None else args.fps)
     if args.sheet is not None:
         yield SheetSink(args.sheet, args.sheet_frames, f"{_label(args.source)}  |  {args.tracker}")
