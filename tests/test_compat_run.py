@@ -12,7 +12,14 @@ COMPAT = ["-m", "fasttrack.compat"]
 
 def run(words, folder):
     process = subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=120, env={**os.environ}
+        [sys.executable, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ},
+        # Where the tests run in the background Ctrl-C is ignored, which a child would inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     return process.returncode, process.stdout, process.stderr
 

@@ -125,7 +125,9 @@ def copy(tmp_path):
         unset = ("FASTTRACK_REQUIRE", "FASTTRACK_CUDA", "FASTTRACK_ISA", "FASTTRACK_DEBUG")
         environment = {k: v for k, v in os.environ.items() if k not in unset}
         environment.update(variables, PYTHONPATH=str(tmp_path))
-        code = f"import sys\n{before}\nfrom fasttrack.cli import main\nsys.exit(main(['doctor', '--json']))"
+        # The finder of an editable installation has the extension that the copy lacks.
+        own = "sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '')]"
+        code = f"import sys\n{own}\n{before}\nfrom fasttrack.cli import main\nsys.exit(main(['doctor', '--json']))"
         command = [sys.executable, "-c", code]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
