@@ -96,7 +96,6 @@ def test_the_command_writes_a_dataset(tmp_path, capsys):
     assert list(labels(out, "my_car_img")) == ["1", "2", "3", "4"] and (out / "data" / "my_car_img.mp4").stat().st_size
 
 
-@pytest.mark.peer
 def test_fiftyone_reads_the_dataset(tmp_path, monkeypatch):
     """By its importer, which needs no database; ``Dataset.from_dir`` puts what this gives into MongoDB."""
     monkeypatch.setenv("FIFTYONE_DO_NOT_TRACK", "1")
