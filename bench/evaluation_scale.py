@@ -34,7 +34,7 @@ def make(root: Path, sequences: int, frames: int) -> None:
         images = root / f"s{k:05d}" / "img"
         images.mkdir(parents=True)
         for number in range(1, frames + 1):
-            os.link(picture, images / f"{number:04d}.jpg")
+            (images / f"{number:04d}.jpg").symlink_to(picture)  # hard links are limited to 65 000 on ext4
         (images.parent / "groundtruth_rect.txt").write_text("".join(f"{5 + i},{6},20,15\n" for i in range(frames)))
 
 
