@@ -44,6 +44,7 @@ def compiled():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # with the compilation, which the first that asks for it waits for
 def test_no_kernel_spills(compiled):
     spilled = [row for row in compiled if row["spills"] or row["local_bytes"]]
     assert not spilled
