@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import ctrl_c
 import pytest
 from doubles import write_images
 
@@ -15,11 +16,7 @@ from fasttrack.cli import main
 from fasttrack.evaluation.datasets import load_dataset
 from fasttrack.evaluation.runner import Store
 
-# Where the tests run in the background Ctrl-C is ignored, which a child would inherit.
-_CHILD = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from fasttrack.cli import main; sys.exit(main())"
-)
+_CHILD = "import sys; from fasttrack.cli import main; sys.exit(main())"
 ROOT = str(Path(fasttrack.__file__).parent.parent)
 
 
@@ -128,6 +125,7 @@ def test_a_signal_ends_it_cleanly(data, tmp_path, number, code, workers):
         text=True,
         env={**os.environ, "PYTHONPATH": ROOT, "TMPDIR": str(tmp_path)},
         start_new_session=True,
+        preexec_fn=ctrl_c.heeded,
     )
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None and not list(out.rglob("units/**/*.json")):

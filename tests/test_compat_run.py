@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import ctrl_c
 import pytest
 
 COMPAT = ["-m", "fasttrack.compat"]
@@ -18,8 +19,7 @@ def run(words, folder):
         text=True,
         timeout=120,
         env={**os.environ},
-        # Where the tests run in the background Ctrl-C is ignored, which a child would inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=ctrl_c.heeded,
     )
     return process.returncode, process.stdout, process.stderr
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from recorded_ops import recorded_ops
 from test_ops_contract import differentiable, gradients_of
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fasttrack import dispatch, gpu, nn, ops
+from fasttrack import gpu, nn, ops
 from fasttrack.errors import BackendUnavailable
 from fasttrack.onnx import translated
 from fasttrack.spec import all_specs
@@ -200,15 +201,7 @@ def test_export(spec):
 
 def registered_of(spec):
     """Names of the registered ops behind a call."""
-    seen = set()
-    original = dispatch.choose
-
-    def choose(name, args, backend=None):
-        seen.add(name)
-        return original(name, args, backend)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, "choose", choose)
+    with recorded_ops() as seen:
         getattr(ops, spec.name)(**first_case(spec).make())
     return seen
 

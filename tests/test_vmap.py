@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from recorded_ops import recorded_ops
 from torch.autograd import forward_ad
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
@@ -334,15 +335,7 @@ def test_vmap_of_a_running_average_and_of_brightness():
 
 def test_every_op_is_tried():
     """Each registered op runs under some vmap here, or is one that refuses it."""
-    seen = set()
-    original = dispatch.choose
-
-    def choose(name, args, backend=None):
-        seen.add(name)
-        return original(name, args, backend)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, "choose", choose)
+    with recorded_ops() as seen:
         for function, make, in_dims in {**MAPPED, **PLAIN}.values():
             arguments = make()
             vmap(function, in_dims)(*arguments)
