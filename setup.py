@@ -40,8 +40,10 @@ ROOT = Path(__file__).parent
 MODES = ("auto", "cpu", "cuda", "none")
 CUDA_ARCHITECTURES = (80, 90, 100)
 # What changes an object without being seen in its command.
-COMPILER_VARIABLES = ("CPATH", "CPLUS_INCLUDE_PATH", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT")
-COMPILER_VARIABLES += ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS", "NVCC_CCBIN")
+COMPILER_VARIABLES = (
+    *("CPATH", "CPLUS_INCLUDE_PATH", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT"),
+    *("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS", "NVCC_CCBIN"),
+)
 UNUSED_DAYS = 30  # after which an object is dropped
 
 

@@ -45,10 +45,7 @@ def prroi_pooling_backward_cuda(
         ArgumentError: as ``prroi_pooling_forward_cuda``.
     """
     bins = _bins("prroi_pooling_backward_cuda", pooled_height, pooled_width)
-    with torch.enable_grad():
-        variable = features.detach().requires_grad_()
-        pooled = ops.prroi_pool(variable, rois.detach(), bins, float(spatial_scale))
-    return torch.autograd.grad(pooled, variable, output_diff.detach())[0]
+    return _gradient(features, rois, output_diff, bins, spatial_scale, 0)
 
 
 def prroi_pooling_coor_backward_cuda(
@@ -66,10 +63,18 @@ def prroi_pooling_coor_backward_cuda(
         ArgumentError: as ``prroi_pooling_forward_cuda``.
     """
     bins = _bins("prroi_pooling_coor_backward_cuda", pooled_height, pooled_width)
+    return _gradient(features, rois, output_diff, bins, spatial_scale, 1)
+
+
+def _gradient(
+    features: Tensor, rois: Tensor, output_diff: Tensor, bins: tuple[int, int], spatial_scale: float, place: int
+) -> Tensor:
+    """Gradient in the features (``place`` 0) or in the rois (1)."""
+    inputs = [features.detach(), rois.detach()]
     with torch.enable_grad():
-        variable = rois.detach().requires_grad_()
-        pooled = ops.prroi_pool(features.detach(), variable, bins, float(spatial_scale))
-    return torch.autograd.grad(pooled, variable, output_diff.detach())[0]
+        inputs[place].requires_grad_()
+        pooled = ops.prroi_pool(inputs[0], inputs[1], bins, float(spatial_scale))
+    return torch.autograd.grad(pooled, inputs[place], output_diff.detach())[0]
 
 
 def _bins(op: str, pooled_height: Any, pooled_width: Any) -> tuple[int, int]:

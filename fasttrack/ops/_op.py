@@ -20,7 +20,7 @@ from fasttrack import dispatch
 from fasttrack.dispatch import Row
 from fasttrack.ops._autocast import suspended
 from fasttrack.ops._batching import Rule
-from fasttrack.ops._transforms import forward_mode, has_tangent, mapped, only_mapped, transformed
+from fasttrack.ops._transforms import current_transform, forward_mode, has_tangent, mapped, only_mapped, transformed
 
 __all__ = ["Gradient", "Op"]
 
@@ -94,7 +94,7 @@ class Op:
         """Run the op; ``backend`` is the explicit choice, None the automatic one."""
         if torch.compiler.is_compiling():
             return self._traced(args, backend)
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+        if current_transform() is not None:
             return self._through_transforms(args, backend)
         if forward_ad._current_level >= 0 and has_tangent(args):
             return forward_mode(self, args, backend)

@@ -17,7 +17,20 @@ from fasttrack import dispatch
 from fasttrack.errors import TransformError
 from fasttrack.ops._batching import Rule, looped
 
-__all__ = ["Transformed", "forward_mode", "has_tangent", "mapped", "only_mapped", "refuse_inside", "transformed"]
+__all__ = [
+    "Transformed",
+    "current_transform",
+    "forward_mode",
+    "has_tangent",
+    "mapped",
+    "only_mapped",
+    "refuse_inside",
+    "transformed",
+]
+
+
+#: The innermost transform of ``torch.func`` at work here, None outside of all.
+current_transform: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack
 
 
 class Transformed(Protocol):
@@ -96,7 +109,7 @@ def refuse_inside(op: str, hint: str) -> None:
     Raises:
         TransformError: a transform of ``torch.func`` is at work here.
     """
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if current_transform() is not None:
         raise TransformError(op, "vmap or grad", "it keeps tables in memory of its own", hint)
 
 

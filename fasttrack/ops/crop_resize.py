@@ -16,6 +16,7 @@ from fasttrack.ops import _checks as check
 from fasttrack.ops._batching import folded, refused
 from fasttrack.ops._op import Op
 from fasttrack.ops._rows import cpu_row, on_cpu, on_gpu, reference_row, triton_row
+from fasttrack.ops._transforms import current_transform
 from fasttrack.spec import crop_resize as spec
 
 __all__ = ["check_windows", "crop_resize"]
@@ -111,7 +112,7 @@ def _check_out(out: Tensor, shape: tuple[int, int, int, int], frame: Tensor, box
     check.same_device(op, "out", out, "frame", frame)
     if out.requires_grad:
         raise ArgumentError(op, "out", "a tensor that asks for no gradient", "requires_grad=True")
-    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch.compiler.is_compiling() or current_transform() is not None:
         return
     storages = {t.untyped_storage().data_ptr() for t in (frame, boxes)}
     if out.numel() > 0 and out.untyped_storage().data_ptr() in storages:
